@@ -1,1 +1,21 @@
-//! placeholder
+//! The gateway engine: configuration, plan, routing, the policy trait, upstreams.
+//!
+//! The engine names no policy: kinds are handed in as a list (see [`policy::Kind`]). `ARCHITECTURE.md`
+//! walks one request through these modules; start reading at `proxy.rs`.
+
+pub mod action;
+pub mod body;
+pub mod config;
+pub mod exchange;
+pub mod failure;
+pub mod gateway;
+pub mod http;
+pub mod listen;
+pub mod plan;
+pub mod policy;
+pub mod proxy;
+pub mod route;
+pub mod state;
+pub mod telemetry;
+pub mod upstream;
+pub mod worker;
