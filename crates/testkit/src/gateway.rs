@@ -313,7 +313,7 @@ impl Gateway {
 
     fn reloads(&self, result: &str) -> f64 {
         self.metrics()
-            .sum("gatehouse_reloads_total", &[("result", result)])
+            .sum("gatehouse_config_reloads_total", &[("result", result)])
     }
 
     // --- process
