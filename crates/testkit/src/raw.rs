@@ -133,6 +133,15 @@ impl Raw {
             .expect("a second handle of the socket")
     }
 
+    /// A second handle of a TCP connection.
+    #[track_caller]
+    pub fn tcp(&self) -> TcpStream {
+        match &self.reader.stream {
+            Socket::Tcp(stream) => stream.try_clone().expect("a second handle of the socket"),
+            Socket::Unix(_) => panic!("not a TCP connection"),
+        }
+    }
+
     /// Says that nothing more will be sent; reading goes on.
     #[track_caller]
     pub fn half_close(&mut self) -> &mut Self {

@@ -42,7 +42,7 @@ pub struct Call<'c> {
     /// Body bytes of a known length still to come.
     pub(crate) left: u64,
     pub(crate) body_done: bool,
-    pub(crate) continued: bool,
+    pub(crate) said_continue: bool,
     pub(crate) ended: bool,
     pub(crate) digest: crate::digest::Digest,
 }
@@ -64,7 +64,7 @@ impl Call<'_> {
         if self.body_done {
             return Ok(None);
         }
-        if !self.continued && self.request.headers.lists("expect", "100-continue") {
+        if !self.said_continue && self.request.headers.lists("expect", "100-continue") {
             self.interim(100, &[])?;
         }
         let piece = match self.framing {
@@ -120,14 +120,14 @@ impl Call<'_> {
 
     /// Sends an interim response.
     pub fn interim(&mut self, status: u16, headers: &[(&str, &str)]) -> io::Result<()> {
-        self.continued |= status == 100;
+        self.said_continue |= status == 100;
         self.send(head(status, headers))
     }
 
     /// Sends a final response's head with exactly these fields; no framing is added.
     pub fn head(&mut self, status: u16, headers: &[(&str, &str)]) -> io::Result<()> {
         // After a final response nobody waits for 100 Continue any more.
-        self.continued = true;
+        self.said_continue = true;
         self.send(head(status, headers))
     }
 
@@ -158,12 +158,36 @@ impl Call<'_> {
         self.last_chunk(&[])
     }
 
+    /// Behaves as a server that knows no `Expect`: no `100 Continue` is sent.
+    pub fn continued(&mut self) {
+        self.said_continue = true;
+    }
+
+    /// Another handle of the connection, to write with its own timeouts.
+    pub fn socket(&self) -> io::Result<TcpStream> {
+        self.reader.stream.stream.try_clone()
+    }
+
     /// Waits until the test opens the gate.
     pub fn wait(&self, gate: &Gate) -> io::Result<()> {
         if gate.wait() {
             Ok(())
         } else {
             Err(bad("nobody opened the gate"))
+        }
+    }
+
+    /// Whether the gateway has ended the connection; what it sent meanwhile is read and thrown away.
+    pub fn peer_left(&mut self) -> io::Result<bool> {
+        self.ended = true;
+        let stream = &mut self.reader.stream.stream;
+        stream.set_nonblocking(true)?;
+        let result = stream.read(&mut [0; 4096]);
+        stream.set_nonblocking(false)?;
+        match result {
+            Ok(n) => Ok(n == 0),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(_) => Ok(true),
         }
     }
 

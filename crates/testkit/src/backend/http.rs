@@ -326,7 +326,7 @@ fn serve(stream: TcpStream, connection: usize, shared: &Arc<Shared>) -> io::Resu
             framing,
             left,
             body_done: false,
-            continued: false,
+            said_continue: false,
             ended: false,
             digest: Digest::new(),
         };

@@ -1,0 +1,123 @@
+//! Bounds on connections, and what a body larger than allowed costs.
+
+use gatehouse_testkit::client::chunk;
+use gatehouse_testkit::wait::until;
+use gatehouse_testkit::{Client, HttpBackend, Raw, Request};
+
+use crate::{gateway, with};
+
+fn limited(settings: &str) -> String {
+    format!(
+        r#"
+listeners: {{ main: {{ address: "127.0.0.1:0", {settings} }} }}
+routes: {{ all: {{ match: {{ path: /** }}, reply: {{ body: ok }} }} }}
+"#
+    )
+}
+
+#[test]
+fn one_client_cannot_have_more_than_its_share_of_connections() {
+    let gateway = gateway(&limited("max_connections_per_client: 3")).start();
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(gateway.address())).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status, 200);
+    }
+    // One too many is closed at once; those that are there go on.
+    let mut extra = Raw::connect(gateway.address());
+    let _ = extra.try_send(Request::get("/").encode());
+    extra.expect_closed();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status, 200);
+    }
+    gateway.wait_metric(
+        "gatehouse_connections_refused_total",
+        &[("listener", "main")],
+        |n| n >= 1.0,
+    );
+    // A place that gets free can be taken again.
+    drop(clients.pop());
+    until("a free place", || {
+        let mut raw = Raw::connect(gateway.address());
+        raw.try_send(Request::get("/").encode()).is_ok() && raw.reader.read_response("GET").is_ok()
+    });
+}
+
+#[test]
+fn connections_beyond_the_total_wait_until_one_ends() {
+    let gateway = gateway(&limited("max_connections: 2")).start();
+    let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(gateway.address())).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let mut waiting = Raw::connect(gateway.address());
+    waiting.send(Request::get("/").encode());
+    for client in &mut clients {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let active = gateway
+        .metrics()
+        .sum("gatehouse_connections_active", &[("listener", "main")]);
+    assert!(active <= 2.0, "{active} connections");
+    drop(clients.pop());
+    assert_eq!(waiting.response("GET").status, 200);
+}
+
+#[test]
+fn a_chunked_body_that_grows_too_large_is_413() {
+    let backend = HttpBackend::start();
+    let gateway = with(&backend, "client: { limits: { body: 1000 } }\n");
+    let mut raw = Raw::connect(gateway.address());
+    raw.send("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    raw.send(chunk(&[b'x'; 600]));
+    backend.wait_body(0, 600);
+    raw.send(chunk(&[b'x'; 600]));
+    let response = raw.response("POST");
+    assert_eq!(
+        (response.status, response.code().as_str()),
+        (413, "body_too_large")
+    );
+    assert_eq!(response.json()["setting"], "client.limits.body");
+    raw.expect_closed();
+    // What had been sent of it never becomes a whole request upstream.
+    backend.wait_ended(1);
+    assert!(!backend.requests()[0].complete);
+    gateway.wait_metric(
+        "gatehouse_limits_hit_total",
+        &[("setting", "client.limits.body")],
+        |n| n >= 1.0,
+    );
+}
+
+#[test]
+fn a_chunked_body_up_to_the_limit_passes() {
+    let backend = HttpBackend::start();
+    let gateway = with(&backend, "client: { limits: { body: 1000 } }\n");
+    let mut client = Client::connect(gateway.address());
+    assert_eq!(
+        client
+            .send(&Request::new("POST", "/").chunked(&[&[b'x'; 500], &[b'y'; 500]]))
+            .status,
+        200
+    );
+    assert_eq!(backend.last().digest.0, 1000);
+}
+
+#[test]
+fn a_response_head_over_the_upstreams_limit_is_502() {
+    let backend = HttpBackend::start();
+    backend.script("/", |call| {
+        call.read_body()?;
+        call.head(200, &[("X-Long", &"x".repeat(5000)), ("Content-Length", "0")])
+    });
+    let yaml = r#"
+listeners: { main: { address: "127.0.0.1:0" } }
+routes: { all: { match: { path: /** }, forward: { upstream: api } } }
+upstreams: { api: { endpoints: ["${api}"], limits: { head: 4KiB } } }
+"#;
+    let gateway = gateway(yaml).bind("api", backend.url()).start();
+    let response = Client::connect(gateway.address()).get("/");
+    assert_eq!(
+        (response.status, response.code().as_str()),
+        (502, "upstream_protocol")
+    );
+}

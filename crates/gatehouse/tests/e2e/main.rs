@@ -1,0 +1,71 @@
+//! The real binary between real sockets: one module for each feature, one gateway for each test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use gatehouse_testkit::gateway::Builder;
+use gatehouse_testkit::{Gateway, HttpBackend};
+
+mod access_log;
+mod backpressure;
+mod bodies;
+mod cli;
+mod dns;
+mod drain;
+mod early_response;
+mod expect;
+mod health;
+mod ipv6;
+mod keepalive;
+mod limits;
+mod metrics;
+mod pipelining;
+mod pools;
+mod proxy_protocol;
+mod raw_strict;
+mod raw_strict_upstream;
+mod reload;
+mod reload_load;
+mod retry;
+mod sse;
+mod timeouts;
+mod timeouts_upstream;
+mod unix;
+
+/// The binary under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");
+
+/// A gateway of this configuration, not yet started.
+fn gateway(yaml: &str) -> Builder {
+    Gateway::builder(BINARY, yaml)
+}
+
+/// The configuration of [`in_front_of`]: everything goes to one upstream, `${api}`.
+const PLAIN: &str = r#"
+listeners: { main: { address: "127.0.0.1:0" } }
+routes: { all: { match: { path: /** }, forward: { upstream: api } } }
+upstreams: { api: { endpoints: ["${api}"] } }
+"#;
+
+/// A gateway that forwards everything to one backend.
+fn in_front_of(backend: &HttpBackend) -> Gateway {
+    with(backend, "")
+}
+
+/// The same, with more sections in its configuration.
+fn with(backend: &HttpBackend, sections: &str) -> Gateway {
+    gateway(&format!("{PLAIN}{sections}"))
+        .bind("api", backend.url())
+        .start()
+}
+
+/// A gateway that forwards everything to one backend, with these settings of the upstream.
+fn with_upstream(backend_url: &str, settings: &str) -> Gateway {
+    let yaml = format!(
+        r#"
+listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
+process: {{ workers: 1 }}
+routes: {{ all: {{ match: {{ path: /** }}, forward: {{ upstream: api }} }} }}
+upstreams: {{ api: {{ endpoints: ["{backend_url}"], {settings} }} }}
+"#
+    );
+    gateway(&yaml).start()
+}
