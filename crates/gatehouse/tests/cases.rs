@@ -1,4 +1,5 @@
 //! Runs the text cases of `cases/*.yaml`, each against a gateway of its own. `CASE=part` runs those whose name has it.
+#![allow(clippy::expect_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

@@ -1,5 +1,11 @@
 //! The real binary between real sockets: one module for each feature, one gateway for each test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::format_collect,
+    reason = "tests"
+)]
 
 use gatehouse_testkit::gateway::Builder;
 use gatehouse_testkit::{Gateway, HttpBackend};

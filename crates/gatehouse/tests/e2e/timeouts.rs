@@ -173,7 +173,7 @@ fn a_refused_client_that_goes_on_sending_is_cut_off() {
     raw.send(format!("{HEAD}Content-Length: 1000000000\r\n\r\n"));
     assert_eq!(raw.response("POST").status, 413);
     // Writing goes on until the gateway has really closed.
-    let piece = [b'x'; 64 * 1024];
-    gatehouse_testkit::wait::until("the gateway to close", || raw.try_send(piece).is_err());
+    let piece = vec![b'x'; 64 * 1024];
+    gatehouse_testkit::wait::until("the gateway to close", || raw.try_send(&piece).is_err());
     assert_eq!(backend.count(), 0);
 }
