@@ -1,1 +1,3 @@
-//! To come.
+//! Telemetry: metrics and access log, and how an exchange reports to them.
+
+pub mod json;
