@@ -17,5 +17,6 @@ pub mod proxy;
 pub mod route;
 pub mod state;
 pub mod telemetry;
+pub mod timer;
 pub mod upstream;
 pub mod worker;
