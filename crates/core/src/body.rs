@@ -34,9 +34,9 @@ pub trait Source {
     fn discard_arrived(&mut self) -> bool {
         self.is_finished()
     }
-    /// Bounds the bytes it may give in all.
-    fn set_limit(&mut self, limit: u64) {
-        let _ = limit;
+    /// Bounds the bytes it may give in all; `setting` names the bound.
+    fn set_limit(&mut self, limit: u64, setting: &'static str) {
+        let _ = (limit, setting);
     }
     /// True if reading this body also sends the rest of a request's body on.
     fn takes_upload(&self) -> bool {
@@ -117,10 +117,10 @@ impl Body {
         }
     }
 
-    /// Bounds the bytes a source may give in all.
-    pub fn set_limit(&mut self, limit: u64) {
+    /// Bounds the bytes a source may give in all; `setting` names the bound.
+    pub fn set_limit(&mut self, limit: u64, setting: &'static str) {
         if let Self::Source(source) = self {
-            source.set_limit(limit);
+            source.set_limit(limit, setting);
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::action;
 use crate::exchange::{Exchange, Response};
 use crate::failure::Failure;
-use crate::http::{client_ip, id, normalize, respond};
+use crate::http::{client_ip, id, respond, screen};
 
 /// Answers one request. Never fails: what goes wrong becomes a response.
 pub async fn handle(ex: &mut Exchange) -> Response {
@@ -28,7 +28,7 @@ pub fn refuse(ex: &mut Exchange, failure: &Failure) -> Response {
 async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     client_ip::resolve(ex);
     id::assign(ex);
-    normalize::request(ex)?;
+    screen::request(ex)?;
     let plan = ex.plan.clone();
 
     let mut ran = ex.ran.global;
@@ -39,7 +39,7 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     }
 
     let route = plan.find(ex)?;
-    normalize::limits(ex, route)?;
+    screen::limits(ex, route)?;
 
     let mut ran = ex.ran.route;
     let reply = route.policies.on_request(ex, &mut ran).await;

@@ -5,11 +5,11 @@
 //! [`Failure`]. Progress within a phase starts its time anew; being polled for another reason does not.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::failure::{Code, Failure};
 use crate::timer::{Deadline, Timers, Which};
@@ -70,22 +70,48 @@ impl Phase {
     }
 }
 
+/// Whose bound on the whole is the nearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// The client side's or the route's.
+    Exchange,
+    /// The upstream's.
+    Upstream,
+}
+
+impl Total {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Exchange => Failure::new(Code::DeadlineExceeded).detail("the time for the whole exchange is over"),
+            Self::Upstream => Failure::new(Code::UpstreamTimeout).detail("the time for the upstream is over"),
+        }
+    }
+}
+
 /// The deadlines of one task: the current phase and the whole exchange.
 pub struct Clock {
     deadline: Deadline,
     phase: Cell<Phase>,
     moved: Cell<bool>,
     duplex: Cell<bool>,
+    total: Cell<Total>,
 }
 
 impl Clock {
     /// A clock on the worker's timers.
     pub fn new(timers: &Rc<Timers>) -> Self {
-        Self { deadline: timers.deadline(), phase: Cell::new(Phase::Idle), moved: Cell::new(false), duplex: Cell::new(false) }
+        Self {
+            deadline: timers.deadline(),
+            phase: Cell::new(Phase::Idle),
+            moved: Cell::new(false),
+            duplex: Cell::new(false),
+            total: Cell::new(Total::Exchange),
+        }
     }
 
     /// Bounds everything from now until [`Clock::end_total`].
-    pub fn begin_total(&self, after: Duration) {
+    pub fn begin_total(&self, of: Total, after: Duration) {
+        self.total.set(of);
         self.deadline.set_total(after);
     }
 
@@ -117,7 +143,7 @@ impl Clock {
     /// `after` since it began or last moved; else the task is woken when it has.
     pub fn wait(&self, cx: &mut Context<'_>, phase: Phase, after: Duration) -> Poll<Failure> {
         self.poll_phase(cx, phase, after).map(|which| match which {
-            Which::Total => Failure::new(Code::DeadlineExceeded).detail("the time for the whole exchange is over"),
+            Which::Total => self.total.get().failure(),
             Which::Phase => phase.failure(),
         })
     }
@@ -143,8 +169,8 @@ impl Clock {
         .await
     }
 
-    /// The worker's coarse time since it started.
-    pub fn now(&self) -> Duration {
-        self.deadline.now()
+    /// The worker's coarse time.
+    pub fn now(&self) -> Instant {
+        self.deadline.timers().now()
     }
 }

@@ -10,7 +10,7 @@ mod send;
 mod stream;
 
 pub use buffer::{Buffer, BufferPool, LARGE, SMALL};
-pub use clock::{Clock, Phase};
+pub use clock::{Clock, Phase, Total};
 pub use intake::{Intake, Read};
 pub use send::{Sender, SendError};
 pub use stream::{PeerAddress, Stream};

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::io::Stream;
 
@@ -30,7 +30,7 @@ pub struct PooledStream {
     /// Requests begun on it.
     pub requests: u64,
     /// When it was connected, in the worker's coarse time.
-    pub connected: Duration,
+    pub connected: Instant,
     /// How long the endpoint keeps it open when idle, if it said so (`Keep-Alive: timeout=n`).
     pub endpoint_idle: Option<Duration>,
 }
@@ -44,8 +44,8 @@ impl PooledStream {
 
 struct Idle {
     stream: PooledStream,
-    since: Duration,
-    until: Duration,
+    since: Instant,
+    until: Instant,
 }
 
 /// Why an idle connection was not used any more; a metric label.
@@ -67,7 +67,7 @@ pub struct Pools {
 
 impl Pools {
     /// Takes a usable idle connection to an endpoint. `retired` hears of those that were not.
-    pub fn take(&self, endpoint: u32, now: Duration, mut retired: impl FnMut(Retired)) -> Option<PooledStream> {
+    pub fn take(&self, endpoint: u32, now: Instant, mut retired: impl FnMut(Retired)) -> Option<PooledStream> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.get_mut(&endpoint)?;
         while let Some(mut idle) = pool.pop() {
@@ -83,7 +83,7 @@ impl Pools {
     }
 
     /// Keeps a connection for a later request, if the limits allow.
-    pub fn put(&self, endpoint: u32, stream: PooledStream, limits: &PoolLimits, now: Duration) -> Result<(), Retired> {
+    pub fn put(&self, endpoint: u32, stream: PooledStream, limits: &PoolLimits, now: Instant) -> Result<(), Retired> {
         if stream.requests >= limits.max_requests {
             return Err(Retired::Surplus);
         }
@@ -104,7 +104,7 @@ impl Pools {
     }
 
     /// Drops what expired or was closed, and all connections of endpoints that are gone.
-    pub fn sweep(&self, now: Duration, mut lives: impl FnMut(u32) -> bool, mut retired: impl FnMut(Retired)) {
+    pub fn sweep(&self, now: Instant, mut lives: impl FnMut(u32) -> bool, mut retired: impl FnMut(Retired)) {
         self.idle.borrow_mut().retain(|&endpoint, pool| {
             let lives = lives(endpoint);
             pool.retain_mut(|idle| {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatehouse_http1::{BodyError, Decoder, Headers, Parsed, ResponseHead, encode};
 
@@ -21,12 +21,13 @@ pub(super) struct Incoming {
     /// The client waits for `100 Continue` before it sends (RFC 9110 10.1.1).
     expects_continue: bool,
     limit: u64,
+    limit_setting: &'static str,
     taken: u64,
     idle: Duration,
     min_rate: u64,
     /// Time spent waiting for this client, and since when it is being waited for.
     waited: Duration,
-    waiting_since: Option<Duration>,
+    waiting_since: Option<Instant>,
     failed: bool,
 }
 
@@ -38,6 +39,7 @@ impl Incoming {
             expects_continue: parsed.expect_continue && buffer.is_empty(),
             intake: Some(Intake::new(buffer, Decoder::new(parsed.framing, &client.head))),
             limit: client.limits.body,
+            limit_setting: "client.limits.body",
             taken: 0,
             idle: client.timeouts.body_idle,
             min_rate: client.limits.min_rate,
@@ -62,7 +64,7 @@ impl Incoming {
                 Poll::Ready(Ok(Read::Bytes(n))) => {
                     self.clock.progress();
                     if let Some(since) = self.waiting_since.take() {
-                        self.waited += self.clock.now().saturating_sub(since);
+                        self.waited += self.clock.now().saturating_duration_since(since);
                     }
                     self.taken += n as u64;
                     check_rate(self.taken, self.min_rate, self.waited, self.idle)?;
@@ -98,7 +100,8 @@ impl Source for Incoming {
             let seen = self.io.body_bytes.get() + intake.data().len() as u64;
             if seen > self.limit {
                 self.failed = true;
-                return Poll::Ready(Err(too_large(self.limit, seen)));
+                let failure = Failure::new(Code::BodyTooLarge).limit(self.limit_setting, self.limit, Some(seen));
+                return Poll::Ready(Err(failure.close(true)));
             }
         }
         Poll::Ready(more)
@@ -130,8 +133,9 @@ impl Source for Incoming {
         self.intake.as_ref().and_then(Intake::trailers)
     }
 
-    fn set_limit(&mut self, limit: u64) {
+    fn set_limit(&mut self, limit: u64, setting: &'static str) {
         self.limit = limit;
+        self.limit_setting = setting;
     }
 
     fn discard_arrived(&mut self) -> bool {
@@ -177,11 +181,6 @@ impl Interim for ClientIo {
             interim.drain(..n);
         }
     }
-}
-
-/// A body over a limit.
-pub(super) fn too_large(limit: u64, measured: u64) -> Failure {
-    Failure::new(Code::BodyTooLarge).limit("client.limits.body", limit, Some(measured)).close(true)
 }
 
 /// Refuses a client that, once its first idle time is used up, sends slower than `rate` bytes a second.

@@ -22,7 +22,7 @@ use crate::body::Body;
 use crate::exchange::{Connection, Exchange, Request, Response};
 use crate::failure::{Code, Failure};
 use crate::gateway::PlanRef;
-use crate::io::{Buffer, Clock, Phase, Stream};
+use crate::io::{Buffer, Clock, Phase, Stream, Total};
 use crate::proxy;
 use crate::worker::Worker;
 
@@ -124,7 +124,7 @@ async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<Clien
             return refuse(ex, io, &failure).await;
         }
     };
-    clock.begin_total(plan.client.timeouts.total);
+    clock.begin_total(Total::Exchange, plan.client.timeouts.total);
     io.body_bytes.set(0);
     io.body_read.set(parsed.framing == Framing::None);
     if parsed.framing == Framing::None {
@@ -253,7 +253,7 @@ async fn linger(worker: &Worker, io: &ClientIo, clock: &Clock) {
     let after = worker.plan().client.timeouts.linger;
     let mut buffer = worker.buffers.small();
     let mut taken = 0;
-    clock.begin_total(after);
+    clock.begin_total(Total::Exchange, after);
     let _ = poll_fn(|cx| {
         let mut stream = io.stream.borrow_mut();
         match stream.poll_shutdown(cx) {

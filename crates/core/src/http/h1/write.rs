@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatehouse_http1::{Framing, Known, Method, Version, encode};
 
@@ -105,15 +105,15 @@ async fn settle(ex: &mut Exchange, io: &ClientIo, keep: bool) -> Next {
 /// How a client that makes us wait for room keeps up with the least rate.
 struct Pace {
     waited: Duration,
-    since: Option<Duration>,
+    since: Option<Instant>,
     rate: u64,
     grace: Duration,
 }
 
 impl Pace {
-    fn moved(&mut self, now: Duration, bytes: u64) -> Result<(), SendError> {
+    fn moved(&mut self, now: Instant, bytes: u64) -> Result<(), SendError> {
         if let Some(since) = self.since.take() {
-            self.waited += now.saturating_sub(since);
+            self.waited += now.saturating_duration_since(since);
         }
         if self.rate == 0 || self.waited <= self.grace || bytes >= self.rate.saturating_mul(self.waited.as_secs()) {
             return Ok(());
