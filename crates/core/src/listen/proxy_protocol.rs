@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: how a load balancer in front tells who the client is.
 //!
 //! Sans-I/O: [`parse`] looks at the first bytes of a connection. Whether the peer may send such a header at all is
-//! the caller's decision, *before* parsing: an address in it is believed. Follows HAProxy's `proxy-protocol.txt`
+//! the caller's decision, *before* parsing: an address in it is believed. Follows the `proxy-protocol.txt` of `HAProxy`
 //! (2.1 the text form, 2.2 the binary form) and is strict where that leaves room: exact CRLF, canonical numbers, no
 //! datagram families, exact TLV lengths, no repeated TLV that is used, the CRC32C verified if there is one.
 
@@ -185,11 +185,14 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, Error> {
         // The sender does not know: everything in the block is to be ignored.
         0x00 => return Ok(Some(header)),
         0x11 => {
-            let (fields, tlvs) = split::<12>(block)?;
-            let ip = |at: [u8; 4]| IpAddr::V4(Ipv4Addr::from(at));
-            let [a, b, c, d, e, f, g, h, ports @ ..] = fields;
-            header.source = Some(SocketAddr::new(ip([a, b, c, d]), port(ports, 0)));
-            header.destination = Some(SocketAddr::new(ip([e, f, g, h]), port(ports, 2)));
+            let (source, rest) = split::<4>(block)?;
+            let (destination, rest) = split::<4>(rest)?;
+            let (ports, tlvs) = split::<4>(rest)?;
+            header.source = Some(SocketAddr::new(Ipv4Addr::from(source).into(), port(ports, 0)));
+            header.destination = Some(SocketAddr::new(
+                Ipv4Addr::from(destination).into(),
+                port(ports, 2),
+            ));
             tlvs
         }
         0x21 => {

@@ -7,9 +7,8 @@ const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        // Below 256, so nothing is cut off.
+    let mut index: u8 = 0;
+    loop {
         let mut value = index as u32;
         let mut bit = 0;
         while bit < 8 {
@@ -20,10 +19,12 @@ const fn table() -> [u32; 256] {
             };
             bit += 1;
         }
-        table[index] = value;
-        index += 1;
+        table[index as usize] = value;
+        match index.checked_add(1) {
+            Some(next) => index = next,
+            None => return table,
+        }
     }
-    table
 }
 
 /// The checksum of the parts, one after the other.
