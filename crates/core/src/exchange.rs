@@ -14,10 +14,11 @@ use gatehouse_http1::{Headers, RequestHead, ResponseHead};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
-use crate::http::client_ip::IpText;
+use crate::http::address::IpText;
 use crate::http::id::Ids;
 use crate::io::Clock;
 use crate::listen::ListenerState;
+use crate::listen::tcp::Open;
 use crate::plan::{Plan, Route};
 use crate::policy::Progress;
 use crate::route::Captures;
@@ -88,6 +89,7 @@ pub struct Connection {
     pub scheme: &'static str,
     /// Requests begun on it.
     pub requests: Cell<u64>,
+    pub(crate) _open: Open,
 }
 
 /// Who calls.
@@ -120,6 +122,8 @@ pub struct Exchange {
     pub(crate) record: Record,
     pub(crate) route: Option<usize>,
     pub(crate) ran: Ran,
+    /// True if the route was chosen by version: the answer then varies by it.
+    pub(crate) vary: bool,
     current: usize,
     slots: Vec<Option<Box<dyn Any>>>,
 }
@@ -155,6 +159,7 @@ impl Exchange {
             record: Record::begin(worker, started),
             route: None,
             ran: Ran::default(),
+            vary: false,
             current: 0,
             slots: Vec::new(),
         }

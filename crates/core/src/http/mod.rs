@@ -1,5 +1,6 @@
 //! Protocols on the client side, and what is done to heads on their way through.
 
+pub mod address;
 pub mod client_ip;
 pub mod h1;
 pub mod hop;

@@ -6,9 +6,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::io::Stream;
+use crate::telemetry::metrics::{Closed, UpstreamStats};
 
 /// How long and how often connections are reused.
 #[derive(Debug, Clone, Copy)]
@@ -23,22 +26,42 @@ pub struct PoolLimits {
     pub max_requests: u64,
 }
 
-/// A connection to an endpoint.
+/// A connection to an endpoint. Its end is counted, with the reason.
 pub struct PooledStream {
     /// The stream.
     pub stream: Stream,
     /// Requests begun on it.
     pub requests: u64,
-    /// When it was connected, in the worker's coarse time.
+    /// When it was connected.
     pub connected: Instant,
     /// How long the endpoint keeps it open when idle, if it said so (`Keep-Alive: timeout=n`).
     pub endpoint_idle: Option<Duration>,
+    stats: Arc<UpstreamStats>,
+    worker: usize,
+    ending: Closed,
 }
 
 impl PooledStream {
+    /// A new connection, about to carry its first request.
+    pub fn new(stream: Stream, now: Instant, stats: Arc<UpstreamStats>, worker: usize) -> Self {
+        stats.shard(worker).opened.inc();
+        Self { stream, requests: 1, connected: now, endpoint_idle: None, stats, worker, ending: Closed::Failed }
+    }
+
     /// True if it has served a request before this one.
     pub fn is_reused(&self) -> bool {
         self.requests > 1
+    }
+
+    /// Closes it for a reason.
+    pub fn close(mut self, reason: Closed) {
+        self.ending = reason;
+    }
+}
+
+impl Drop for PooledStream {
+    fn drop(&mut self) {
+        self.stats.shard(self.worker).closed(self.ending);
     }
 }
 
@@ -48,90 +71,102 @@ struct Idle {
     until: Instant,
 }
 
-/// Why an idle connection was not used any more; a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retired {
-    /// The endpoint closed it, or sent something unasked.
-    Closed,
-    /// It was idle or alive for too long.
-    Expired,
-    /// There were enough idle ones, or it had served enough requests.
-    Surplus,
+impl Idle {
+    /// Why it must not be used any more, if so.
+    fn fault(&mut self, now: Instant) -> Option<Closed> {
+        if now > self.until {
+            return Some(Closed::Idle);
+        }
+        (!self.stream.stream.is_idle_and_open()).then_some(Closed::Peer)
+    }
+
+    fn into_stream(self) -> PooledStream {
+        self.stream.stats.shard(self.stream.worker).idle.dec();
+        self.stream
+    }
 }
 
-/// The idle connections of one worker.
+/// The idle connections of one worker, by the number of their endpoint.
 #[derive(Default)]
 pub struct Pools {
-    idle: RefCell<HashMap<u32, Vec<Idle>>>,
+    idle: RefCell<HashMap<u32, Vec<Idle>, BuildHasherDefault<NumberHasher>>>,
 }
 
 impl Pools {
-    /// Takes a usable idle connection to an endpoint. `retired` hears of those that were not.
-    pub fn take(&self, endpoint: u32, now: Instant, mut retired: impl FnMut(Retired)) -> Option<PooledStream> {
+    /// Takes a usable idle connection to an endpoint, for one more request.
+    pub fn take(&self, endpoint: u32, now: Instant) -> Option<PooledStream> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.get_mut(&endpoint)?;
         while let Some(mut idle) = pool.pop() {
-            if now > idle.until {
-                retired(Retired::Expired);
-            } else if idle.stream.stream.is_idle_and_open() {
-                return Some(idle.stream);
-            } else {
-                retired(Retired::Closed);
-            }
+            let fault = idle.fault(now);
+            let mut stream = idle.into_stream();
+            let Some(reason) = fault else {
+                stream.requests += 1;
+                return Some(stream);
+            };
+            stream.close(reason);
         }
         None
     }
 
-    /// Keeps a connection for a later request, if the limits allow.
-    pub fn put(&self, endpoint: u32, stream: PooledStream, limits: &PoolLimits, now: Instant) -> Result<(), Retired> {
+    /// Keeps a connection for a later request, if the limits allow; else closes it.
+    pub fn put(&self, endpoint: u32, stream: PooledStream, limits: &PoolLimits, now: Instant) {
         if stream.requests >= limits.max_requests {
-            return Err(Retired::Surplus);
+            return stream.close(Closed::Requests);
         }
         // A second less than the endpoint keeps it: a request must not cross the close on the way.
         let told = stream.endpoint_idle.map(|d| d.saturating_sub(Duration::from_secs(1)));
         let idle = told.map_or(limits.idle_timeout, |d| d.min(limits.idle_timeout));
-        let until = (now + idle).min(stream.connected + limits.max_age);
-        if until <= now {
-            return Err(Retired::Expired);
+        let oldest = stream.connected + limits.max_age;
+        if oldest <= now {
+            return stream.close(Closed::Age);
         }
         let mut pools = self.idle.borrow_mut();
         let pool = pools.entry(endpoint).or_default();
-        if pool.len() >= limits.max_idle {
-            return Err(Retired::Surplus);
+        if pool.len() >= limits.max_idle || idle.is_zero() {
+            return stream.close(Closed::PoolFull);
         }
-        pool.push(Idle { stream, since: now, until });
-        Ok(())
+        stream.stats.shard(stream.worker).idle.inc();
+        pool.push(Idle { stream, since: now, until: (now + idle).min(oldest) });
     }
 
-    /// Drops what expired or was closed, and all connections of endpoints that are gone.
-    pub fn sweep(&self, now: Instant, mut lives: impl FnMut(u32) -> bool, mut retired: impl FnMut(Retired)) {
+    /// Closes what idled too long, what its endpoint has closed, and what goes to endpoints that are
+    /// gone.
+    pub fn sweep(&self, now: Instant, mut lives: impl FnMut(u32) -> bool) {
         self.idle.borrow_mut().retain(|&endpoint, pool| {
             let lives = lives(endpoint);
-            pool.retain_mut(|idle| {
-                let why = if !lives || now > idle.until {
-                    Retired::Expired
-                } else if idle.since < now && !idle.stream.stream.is_idle_and_open() {
-                    Retired::Closed
-                } else {
-                    return true;
+            for mut idle in std::mem::take(pool) {
+                let fault = match () {
+                    () if !lives => Some(Closed::Removed),
+                    () if idle.since >= now => None,
+                    () => idle.fault(now),
                 };
-                retired(why);
-                false
-            });
-            if pool.capacity() > 4 * pool.len() {
-                pool.shrink_to(2 * pool.len());
+                match fault {
+                    Some(reason) => idle.into_stream().close(reason),
+                    None => pool.push(idle),
+                }
             }
             !pool.is_empty()
         });
     }
+}
 
-    /// How many connections are idle.
-    pub fn len(&self) -> usize {
-        self.idle.borrow().values().map(Vec::len).sum()
+/// Endpoint numbers are small and our own: they need no keyed hash.
+#[derive(Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
     }
 
-    /// True if none is idle.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
