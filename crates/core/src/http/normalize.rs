@@ -31,15 +31,27 @@ pub struct Form {
 impl Form {
     /// All forms there are; [`Form::bit`] is the position.
     pub const ALL: [Self; 4] = [
-        Self { decode: false, merge: true },
-        Self { decode: true, merge: true },
-        Self { decode: false, merge: false },
-        Self { decode: true, merge: false },
+        Self {
+            decode: false,
+            merge: true,
+        },
+        Self {
+            decode: true,
+            merge: true,
+        },
+        Self {
+            decode: false,
+            merge: false,
+        },
+        Self {
+            decode: true,
+            merge: false,
+        },
     ];
 
     /// The form a route with this policy is matched in. A route that refuses such slashes is matched in the form of the
     /// defaults, to know that it would have matched.
-    pub fn of(paths: Paths) -> Self {
+    pub fn of(paths: &Paths) -> Self {
         Self {
             decode: matches!(paths.encoded_slashes, EncodedSlashes::Decode),
             merge: !matches!(paths.doubled_slashes, DoubledSlashes::Keep),
@@ -63,7 +75,7 @@ pub struct Facts {
 
 impl Facts {
     /// Whether a route with this policy takes a path with these facts.
-    pub fn check(self, paths: Paths) -> Result<(), Refusal> {
+    pub fn check(self, paths: &Paths) -> Result<(), Refusal> {
         if self.encoded_slash && matches!(paths.encoded_slashes, EncodedSlashes::Reject) {
             return Err(Refusal::EncodedSlash);
         }
@@ -133,8 +145,8 @@ const fn classes() -> [u8; 256] {
         table[byte as usize] = match byte {
             b'/' => SLASH,
             b'.' => DOT,
-            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-            | b':' | b'@' => PLAIN,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+            | b'=' | b':' | b'@' => PLAIN,
             _ if byte.is_ascii_alphanumeric() => PLAIN,
             _ => ODD,
         };
@@ -176,11 +188,19 @@ fn has_encoded_slash(path: &[u8]) -> bool {
 /// A [`Refusal`] when no upstream should see the path; `out` is then meaningless. The route's policy is not asked: see
 /// [`Facts::check`].
 pub fn write(path: &str, form: Form, out: &mut String) -> Result<Facts, Refusal> {
-    let Some(rest) = path.strip_prefix('/') else { return Err(Refusal::Relative) };
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err(Refusal::Relative);
+    };
     out.clear();
     out.reserve(path.len());
     out.push('/');
-    let mut writer = Writer { out, start: 1, form, facts: Facts::default(), escaped: false };
+    let mut writer = Writer {
+        out,
+        start: 1,
+        form,
+        facts: Facts::default(),
+        escaped: false,
+    };
     let mut bytes = rest.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -194,28 +214,6 @@ pub fn write(path: &str, form: Form, out: &mut String) -> Result<Facts, Refusal>
         }
     }
     writer.end()
-}
-
-/// A literal piece of a path in normal form: what a pattern must be written in to be compared with normal paths.
-/// Encoded slashes stay; there are no dot segments to look for in a piece.
-///
-/// # Errors
-/// [`Refusal::Escape`] and [`Refusal::Control`].
-pub fn literal(piece: &str) -> Result<String, Refusal> {
-    let mut out = String::with_capacity(piece.len());
-    let mut bytes = piece.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'%' => match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
-                (Some(high), Some(low)) => push(&mut out, high << 4 | low)?,
-                _ => return Err(Refusal::Escape),
-            },
-            b'/' => out.push('/'),
-            _ if CLASS[usize::from(byte)] == ODD => push(&mut out, byte)?,
-            _ => out.push(char::from(byte)),
-        }
-    }
-    Ok(out)
 }
 
 /// Writes one form, segment by segment. `out[..start]` is finished and ends with a slash.
@@ -296,7 +294,10 @@ fn has_hidden_dots(segment: &str) -> bool {
         name == "." || name == ".."
     };
     // The segment was written by `push`: the hex is upper-case.
-    segment.split("%2F").flat_map(|piece| piece.split("%5C")).any(is_dots)
+    segment
+        .split("%2F")
+        .flat_map(|piece| piece.split("%5C"))
+        .any(is_dots)
 }
 
 /// Writes a byte as itself where it is unreserved, else escaped.
@@ -318,7 +319,9 @@ fn push(out: &mut String, byte: u8) -> Result<(), Refusal> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

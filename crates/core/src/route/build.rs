@@ -7,10 +7,11 @@ use super::path::{self, MAX_CAPTURES, MAX_SEGMENTS};
 use super::predicate::{Methods, Named, Predicates, REGEX_SIZE};
 use super::table::{BELOW, Compiled, EXACT, Entry, HostRoutes, RegexRoutes, Table};
 use super::version::Versions;
-use crate::config::Paths;
-use crate::config::types::{Cidr, HostPattern, PathForm, PathPattern, Segment, ValueMatch};
+use crate::config::types::{HostPattern, PathForm, PathPattern, Segment, ValueMatch};
+use crate::config::{Match, Paths};
 use crate::http::normalize::Form;
 use gatehouse_http1::Method;
+use indexmap::IndexMap;
 use regex::{Regex, RegexBuilder};
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
@@ -23,25 +24,9 @@ pub struct Rule {
     pub id: usize,
     /// The route's name; the last thing that decides about precedence.
     pub name: String,
-    /// Any of these; none given means any host.
-    pub hosts: Vec<HostPattern>,
-    /// None means any path, and requests whose target is no path.
-    pub path: Option<PathPattern>,
-    /// None given means all.
-    pub methods: Vec<Method>,
-    /// Conditions on header fields, by name.
-    pub headers: Vec<(String, ValueMatch)>,
-    /// Conditions on parameters of the query, by name.
-    pub query: Vec<(String, ValueMatch)>,
-    /// Conditions on cookies, by name.
-    pub cookies: Vec<(String, ValueMatch)>,
-    /// Any of these; none given means every client.
-    pub client: Vec<Cidr>,
-    /// Any of these names; none given means every listener.
-    pub listeners: Vec<String>,
-    /// The version a request must ask for.
-    pub version: Option<String>,
-    /// What slashes in the path mean.
+    /// What a request must be like.
+    pub matches: Match,
+    /// What slashes in the path mean: the route's own setting, else that of the document.
     pub paths: Paths,
 }
 
@@ -68,14 +53,21 @@ impl Table {
         let mut hosts_of = Vec::with_capacity(rules.len());
         for mut rule in rules {
             check_path(&rule, &mut regexes, &mut errors);
-            hosts_of.push(std::mem::take(&mut rule.hosts));
+            hosts_of.push(std::mem::take(&mut rule.matches.hosts));
             compiled.push(compile(rule, &mut errors));
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        let forms = compiled.iter().fold(0, |bits, rule: &Compiled| bits | rule.form.bit());
-        let mut table = Self { rules: compiled, versions, forms, ..Self::default() };
+        let forms = compiled
+            .iter()
+            .fold(0, |bits, rule: &Compiled| bits | rule.form.bit());
+        let mut table = Self {
+            rules: compiled,
+            versions,
+            forms,
+            ..Self::default()
+        };
         table.sort(hosts_of);
         table.lay_out(&regexes);
         Ok(table)
@@ -101,7 +93,10 @@ impl Table {
             if self.hosts.last().is_none_or(|last| last.pattern != pattern) {
                 self.add_host(pattern);
             }
-            self.entries.push(Entry { rule, host: narrow(self.hosts.len() - 1) });
+            self.entries.push(Entry {
+                rule,
+                host: narrow(self.hosts.len() - 1),
+            });
         }
     }
 
@@ -115,7 +110,12 @@ impl Table {
                 self.host_index.insert(BELOW, parent.as_bytes(), at);
             }
         }
-        self.hosts.push(HostRoutes { pattern, root: None, regexes: Vec::new(), any_path: 0..0 });
+        self.hosts.push(HostRoutes {
+            pattern,
+            root: None,
+            regexes: Vec::new(),
+            any_path: 0..0,
+        });
     }
 
     /// Gives each entry its place: in the tree, under its regular expression, or among those for any path.
@@ -130,15 +130,17 @@ impl Table {
                     let root = *host.root.get_or_insert_with(|| self.tree.add_root());
                     self.tree.insert(root, segments, rank);
                 }
-                PathKind::Regex(text) => match host.regexes.last_mut().filter(|last| last.regex.as_str() == text) {
-                    Some(last) => extend(&mut last.entries, rank),
-                    None => host.regexes.extend(regexes.get(text).map(|regex| RegexRoutes {
-                        regex: regex.clone(),
-                        literal: literal_beginning(text).to_owned(),
-                        captures: regex.capture_names().flatten().next().is_some(),
-                        entries: rank..rank + 1,
-                    })),
-                },
+                PathKind::Regex(text) => {
+                    match host.regexes.last_mut().filter(|last| last.regex.as_str() == text) {
+                        Some(last) => extend(&mut last.entries, rank),
+                        None => host.regexes.extend(regexes.get(text).map(|regex| RegexRoutes {
+                            regex: regex.clone(),
+                            literal: literal_beginning(text).to_owned(),
+                            captures: regex.capture_names().flatten().next().is_some(),
+                            entries: rank..rank + 1,
+                        })),
+                    }
+                }
             }
         }
     }
@@ -146,57 +148,89 @@ impl Table {
 
 /// Adds the next rank to a range of neighbours.
 fn extend(range: &mut Range<u32>, rank: u32) {
-    if range.is_empty() {
+    if range.start == range.end {
         range.start = rank;
     }
     range.end = rank + 1;
 }
 
 fn compile(rule: Rule, errors: &mut Vec<BuildError>) -> Compiled {
-    let id = rule.id;
-    let mut named = |section: &str, conditions: &[(String, ValueMatch)]| {
+    let Rule {
+        id,
+        name,
+        matches,
+        paths,
+    } = rule;
+    let mut methods = Vec::with_capacity(matches.methods.len());
+    for (at, written) in matches.methods.iter().enumerate() {
+        match Method::parse(written) {
+            Some(method) => methods.push(method),
+            None => errors.push(BuildError {
+                rule: id,
+                field: format!("methods[{at}]"),
+                message: format!("`{written}` is no method; expected such as `GET`"),
+            }),
+        }
+    }
+    let mut named = |section: &str, conditions: &IndexMap<String, ValueMatch>| {
         let mut compiled = Vec::with_capacity(conditions.len());
         for (name, condition) in conditions {
             match Named::new(name, condition) {
                 Ok(named) => compiled.push(named),
-                Err(message) => errors.push(BuildError { rule: id, field: format!("{section}.{name}"), message }),
+                Err(message) => errors.push(BuildError {
+                    rule: id,
+                    field: format!("{section}.{name}"),
+                    message,
+                }),
             }
         }
         compiled
     };
     let predicates = Predicates {
-        methods: Methods::new(&rule.methods),
-        headers: named("headers", &rule.headers),
-        query: named("query", &rule.query),
-        cookies: named("cookies", &rule.cookies),
-        client: rule.client,
-        listeners: rule.listeners,
-        names_head: rule.methods.contains(&Method::Head),
+        methods: Methods::new(&methods),
+        headers: named("headers", &matches.headers),
+        query: named("query", &matches.query),
+        cookies: named("cookies", &matches.cookies),
+        client: matches.client,
+        listeners: matches.listeners,
+        names_head: methods.contains(&Method::Head),
     };
     Compiled {
         id,
-        name: rule.name,
-        takes_all: rule.path.is_none(),
-        path: rule.path,
+        name,
+        takes_all: matches.path.is_none(),
+        path: matches.path,
         predicates,
-        version: rule.version,
-        paths: rule.paths,
-        form: Form::of(rule.paths),
+        version: matches.version,
+        form: Form::of(&paths),
+        paths,
     }
 }
 
 /// Checks the bounds of a path, and compiles its regular expression unless another rule has the same.
 fn check_path(rule: &Rule, regexes: &mut HashMap<String, Regex>, errors: &mut Vec<BuildError>) {
-    let Some(path) = &rule.path else { return };
-    let mut error = |message| errors.push(BuildError { rule: rule.id, field: "path".to_owned(), message });
+    let Some(path) = &rule.matches.path else { return };
+    let mut error = |message| {
+        errors.push(BuildError {
+            rule: rule.id,
+            field: "path".to_owned(),
+            message,
+        })
+    };
     // A `/**` without a name is kept like a capture.
     let captures = path.captures().len() + 1;
     if captures > MAX_CAPTURES {
-        error(format!("`{path}` has {captures} captures; at most {} are kept", MAX_CAPTURES - 1));
+        error(format!(
+            "`{path}` has {captures} captures; at most {} are kept",
+            MAX_CAPTURES - 1
+        ));
     }
     match path.form() {
         PathForm::Segments(segments) if segments.len() > MAX_SEGMENTS => {
-            error(format!("`{path}` has {} segments; at most {MAX_SEGMENTS} are compared", segments.len()));
+            error(format!(
+                "`{path}` has {} segments; at most {MAX_SEGMENTS} are compared",
+                segments.len()
+            ));
         }
         PathForm::Segments(_) => {}
         PathForm::Regex(text) => {
@@ -245,7 +279,12 @@ fn compare_rules(one: &Compiled, other: &Compiled) -> Ordering {
     let key = |rule: &Compiled| {
         let predicates = &rule.predicates;
         let headers = predicates.weight() + usize::from(rule.version.is_some());
-        (predicates.methods.is_any(), Reverse(headers), Reverse(predicates.query.len()), !predicates.names_head)
+        (
+            predicates.methods.is_any(),
+            Reverse(headers),
+            Reverse(predicates.query.len()),
+            !predicates.names_head,
+        )
     };
     compare_paths(one.path.as_ref(), other.path.as_ref())
         .then_with(|| key(one).cmp(&key(other)))
@@ -268,8 +307,13 @@ fn compare_paths(one: Option<&PathPattern>, other: Option<&PathPattern>) -> Orde
 
 /// Text with which every match begins and that stands at the start of the path. Errs on the side of less.
 fn literal_beginning(regex: &str) -> &str {
-    let Some(rest) = regex.strip_prefix('^').filter(|_| !regex.contains('|')) else { return "" };
-    let len = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"/_-~%".contains(byte)).count();
+    let Some(rest) = regex.strip_prefix('^').filter(|_| !regex.contains('|')) else {
+        return "";
+    };
+    let len = rest
+        .bytes()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || b"/_-~%".contains(byte))
+        .count();
     // `ab?` and `ab*` do without the `b`.
     let kept = match rest.as_bytes().get(len) {
         Some(b'?' | b'*' | b'{') => len.saturating_sub(1),

@@ -20,7 +20,9 @@ pub(super) fn canonical<'a>(authority: &'a str, buffer: &'a mut Buffer) -> &'a s
         None => authority,
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    let Some(lower) = buffer.get_mut(..host.len()) else { return "" };
+    let Some(lower) = buffer.get_mut(..host.len()) else {
+        return "";
+    };
     if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return host;
     }
@@ -31,8 +33,13 @@ pub(super) fn canonical<'a>(authority: &'a str, buffer: &'a mut Buffer) -> &'a s
 
 /// `[v6]` with or without a port, in the canonical spelling of RFC 5952.
 fn address<'a>(authority: &'a str, buffer: &'a mut Buffer) -> &'a str {
-    let inner = authority.get(1..).and_then(|rest| rest.split_once(']')).map(|(inner, _)| inner);
-    let Some(ip) = inner.and_then(|inner| inner.parse::<Ipv6Addr>().ok()) else { return "" };
+    let inner = authority
+        .get(1..)
+        .and_then(|rest| rest.split_once(']'))
+        .map(|(inner, _)| inner);
+    let Some(ip) = inner.and_then(|inner| inner.parse::<Ipv6Addr>().ok()) else {
+        return "";
+    };
     let mut rest = buffer.as_mut_slice();
     let room = rest.len();
     if write!(rest, "[{ip}]").is_err() {
@@ -45,7 +52,9 @@ fn address<'a>(authority: &'a str, buffer: &'a mut Buffer) -> &'a str {
 /// What stands after each dot, from left to right: the names whose `*.` covers this host.
 pub(super) fn parents(host: &str) -> impl Iterator<Item = &str> {
     // A dot at the very beginning has no label before it.
-    memchr::memchr_iter(b'.', host.as_bytes()).filter(|&dot| dot > 0).filter_map(move |dot| host.get(dot + 1..))
+    memchr::memchr_iter(b'.', host.as_bytes())
+        .filter(|&dot| dot > 0)
+        .filter_map(move |dot| host.get(dot + 1..))
 }
 
 #[cfg(test)]

@@ -51,8 +51,13 @@ impl Index {
         if (self.used + 1) * 2 > self.slots.len() {
             self.grow();
         }
-        let slot =
-            Slot { hash: hash(scope, key), scope, start: narrow(self.text.len()), len: narrow(key.len()), value };
+        let slot = Slot {
+            hash: hash(scope, key),
+            scope,
+            start: narrow(self.text.len()),
+            len: narrow(key.len()),
+            value,
+        };
         self.text.extend_from_slice(key);
         self.place(slot);
         self.used += 1;
@@ -70,7 +75,13 @@ impl Index {
     }
 
     fn grow(&mut self) {
-        let free = Slot { hash: 0, scope: 0, start: 0, len: 0, value: FREE };
+        let free = Slot {
+            hash: 0,
+            scope: 0,
+            start: 0,
+            len: 0,
+            value: FREE,
+        };
         let size = (self.slots.len() * 2).max(8);
         let old = std::mem::replace(&mut self.slots, vec![free; size]);
         for slot in old.into_iter().filter(|slot| slot.value != FREE) {

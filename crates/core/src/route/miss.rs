@@ -44,7 +44,11 @@ impl Table {
             if search.may_take(rule) && rule.predicates.hold(search.query) {
                 let choices = (0..).map_while(|at| search.wanted().choice(at));
                 match rule.version.as_deref() {
-                    Some(version) if !choices.into_iter().any(|wanted| wanted.eq_ignore_ascii_case(version)) => {
+                    Some(version)
+                        if !choices
+                            .into_iter()
+                            .any(|wanted| wanted.eq_ignore_ascii_case(version)) =>
+                    {
                         known.push(version);
                     }
                     _ => allow.extend(rule.predicates.methods.names()),
@@ -60,9 +64,10 @@ impl Table {
             (false, _) => Miss::MethodNotAllowed { allow },
             (true, true) => Miss::NotFound,
             (true, false) if search.wanted().source == Source::Accept => Miss::NotAcceptable { known },
-            (true, false) => {
-                Miss::VersionUnknown { given: search.wanted().choice(0).map(str::to_owned), known }
-            }
+            (true, false) => Miss::VersionUnknown {
+                given: search.wanted().choice(0).map(str::to_owned),
+                known,
+            },
         }
     }
 }

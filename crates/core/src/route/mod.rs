@@ -25,6 +25,8 @@ mod index;
 mod miss;
 mod path;
 mod predicate;
+#[cfg(test)]
+mod random;
 mod resolve;
 mod table;
 mod version;
@@ -34,3 +36,6 @@ pub use miss::Miss;
 pub use path::{Captures, MAX_CAPTURES, MAX_SEGMENTS};
 pub use table::{Found, Query, Row, Table};
 pub use version::Versions;
+
+#[cfg(test)]
+pub(crate) use random::Random;

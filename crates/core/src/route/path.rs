@@ -87,7 +87,12 @@ struct Node {
 impl Tree {
     /// Starts a tree and gives its root.
     pub(super) fn add_root(&mut self) -> u32 {
-        self.nodes.push(Node { exact: 0..0, below: 0..0, param: None, has_literals: false });
+        self.nodes.push(Node {
+            exact: 0..0,
+            below: 0..0,
+            param: None,
+            has_literals: false,
+        });
         narrow(self.nodes.len() - 1)
     }
 
@@ -102,9 +107,11 @@ impl Tree {
                 Segment::Rest(_) => below = true,
             }
         }
-        let Some(node) = self.nodes.get_mut(node as usize) else { return };
+        let Some(node) = self.nodes.get_mut(node as usize) else {
+            return;
+        };
         let place = if below { &mut node.below } else { &mut node.exact };
-        if place.is_empty() {
+        if place.start == place.end {
             *place = entry..entry;
         }
         debug_assert_eq!(place.end, entry, "entries of one pattern must be neighbours");
@@ -147,7 +154,13 @@ impl Tree {
         if !path.starts_with('/') {
             return None;
         }
-        Walk { tree: self, path, captures, visit: &mut visit }.step(root, 0)
+        Walk {
+            tree: self,
+            path,
+            captures,
+            visit: &mut visit,
+        }
+        .step(root, 0)
     }
 }
 
@@ -167,7 +180,11 @@ impl<F> Walk<'_, F> {
         let node = self.tree.nodes.get(id as usize)?;
         let start = at + 1;
         let Some(rest) = self.path.as_bytes().get(start..) else {
-            let found = if node.exact.is_empty() { None } else { (self.visit)(node.exact.clone()) };
+            let found = if node.exact.start == node.exact.end {
+                None
+            } else {
+                (self.visit)(node.exact.clone())
+            };
             return found.or_else(|| self.below(&node.below, at));
         };
         if node.has_literals || node.param.is_some() {
@@ -194,7 +211,7 @@ impl<F> Walk<'_, F> {
     where
         F: FnMut(Range<u32>) -> Option<T>,
     {
-        if entries.is_empty() {
+        if entries.start == entries.end {
             return None;
         }
         self.captures.push(start..self.path.len());

@@ -31,7 +31,10 @@ impl Predicates {
         (self.listeners.is_empty() || self.listeners.iter().any(|name| name == request.listener))
             && (self.client.is_empty() || self.client.iter().any(|block| block.contains(request.client)))
             && self.headers.iter().all(|named| named.in_headers(request.headers))
-            && self.query.iter().all(|named| named.in_query(request.query.unwrap_or_default()))
+            && self
+                .query
+                .iter()
+                .all(|named| named.in_query(request.query.unwrap_or_default()))
             && self.cookies.iter().all(|named| named.in_cookies(request.headers))
     }
 
@@ -57,7 +60,11 @@ impl Methods {
         if known & GET != 0 {
             known |= HEAD;
         }
-        let other = methods.iter().filter(|method| bit(method).is_none()).cloned().collect();
+        let other = methods
+            .iter()
+            .filter(|method| bit(method).is_none())
+            .cloned()
+            .collect();
         Self { known, other }
     }
 
@@ -77,7 +84,10 @@ impl Methods {
 
     /// The names of the methods, `HEAD` with `GET`, unsorted.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        let known = BITS.iter().filter(|(bit, _)| self.known & bit != 0).map(|(_, name)| *name);
+        let known = BITS
+            .iter()
+            .filter(|(bit, _)| self.known & bit != 0)
+            .map(|(_, name)| *name);
         known.chain(self.other.iter().map(Method::as_str))
     }
 }
@@ -139,12 +149,20 @@ impl Named {
             ValueTest::Exact(text) => Test::Exact(text.clone()),
             ValueTest::Prefix(text) => Test::Prefix(text.clone()),
             ValueTest::Regex(text) => Test::Regex(
-                RegexBuilder::new(text).size_limit(REGEX_SIZE).build().map_err(|error| error.to_string())?,
+                RegexBuilder::new(text)
+                    .size_limit(REGEX_SIZE)
+                    .build()
+                    .map_err(|error| error.to_string())?,
             ),
             ValueTest::Present => Test::Present,
             ValueTest::Absent => Test::Absent,
         };
-        Ok(Self { name: name.to_owned(), known: Known::of(name.as_bytes()), test, invert: condition.invert })
+        Ok(Self {
+            name: name.to_owned(),
+            known: Known::of(name.as_bytes()),
+            test,
+            invert: condition.invert,
+        })
     }
 
     fn in_headers(&self, headers: &Headers) -> bool {
@@ -165,12 +183,16 @@ impl Named {
 
     /// Cookie names and values are compared as sent (RFC 6265 5.4), without the quotes a value may stand in.
     fn in_cookies(&self, headers: &Headers) -> bool {
-        let pairs = headers.all(Known::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
+        let pairs = headers
+            .all(Known::Cookie)
+            .flat_map(|line| line.split(|&byte| byte == b';'));
         let values = pairs.filter_map(|pair| {
             let pair = pair.trim_ascii();
             let split = memchr::memchr(b'=', pair)?;
             let (name, value) = (pair.get(..split)?, pair.get(split + 1..)?);
-            let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+            let unquoted = value
+                .strip_prefix(b"\"")
+                .and_then(|value| value.strip_suffix(b"\""));
             (name == self.name.as_bytes()).then(|| unquoted.unwrap_or(value))
         });
         self.judge(values)
@@ -214,9 +236,10 @@ fn decode(text: &str) -> Cow<'_, [u8]> {
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
-
 
 #[cfg(test)]
 mod tests;

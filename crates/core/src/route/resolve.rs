@@ -21,15 +21,28 @@ impl Table {
             Shape::Plain => {
                 let mut path = String::new();
                 normalize::write(query.path, Form::ALL[0], &mut path).map_err(Miss::Refused)?;
-                let found = self.find(&Query { path: &path, ..*query }, captures)?;
-                Ok(Found { path: Some(path).filter(|path| path != query.path), ..found })
+                let found = self.find(
+                    &Query {
+                        path: &path,
+                        ..*query
+                    },
+                    captures,
+                )?;
+                Ok(Found {
+                    path: Some(path).filter(|path| path != query.path),
+                    ..found
+                })
             }
             Shape::Slashes => self.resolve_slashes(query, captures),
         }
     }
 
     /// Tries every form; a refusal by the winner is final, since trying the next route would let the request choose.
-    fn resolve_slashes<'t>(&'t self, query: &Query<'_>, captures: &mut Captures) -> Result<Found<'t>, Miss<'t>> {
+    fn resolve_slashes<'t>(
+        &'t self,
+        query: &Query<'_>,
+        captures: &mut Captures,
+    ) -> Result<Found<'t>, Miss<'t>> {
         let mut best = None;
         let mut best_rank = u32::MAX;
         let mut misses = Misses::default();
@@ -42,24 +55,42 @@ impl Table {
                     continue;
                 }
             };
-            let query = Query { path: &path, ..*query };
+            let query = Query {
+                path: &path,
+                ..*query
+            };
             let search = Search::new(&self.versions, &query, Some(form));
             let mut captured = Captures::default();
             match self.search(&search, &mut captured) {
                 Some((rank, found)) if rank < best_rank => {
                     best_rank = rank;
                     *captures = captured;
-                    best = Some((facts, Found { path: Some(path), ..found }));
+                    best = Some((
+                        facts,
+                        Found {
+                            path: Some(path),
+                            ..found
+                        },
+                    ));
                 }
                 Some(_) => {}
                 None => misses.add(self.miss(&search)),
             }
         }
-        let Some((facts, found)) = best else { return Err(misses.into_miss()) };
-        if let Some(rule) = self.entries.get(best_rank as usize).and_then(|entry| self.rules.get(entry.rule as usize)) {
-            facts.check(rule.paths).map_err(Miss::Refused)?;
+        let Some((facts, found)) = best else {
+            return Err(misses.into_miss());
+        };
+        if let Some(rule) = self
+            .entries
+            .get(best_rank as usize)
+            .and_then(|entry| self.rules.get(entry.rule as usize))
+        {
+            facts.check(&rule.paths).map_err(Miss::Refused)?;
         }
-        Ok(Found { path: found.path.filter(|path| path != query.path), ..found })
+        Ok(Found {
+            path: found.path.filter(|path| path != query.path),
+            ..found
+        })
     }
 }
 

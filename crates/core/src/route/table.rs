@@ -10,8 +10,8 @@ use super::miss::Miss;
 use super::path::{Captures, Tree};
 use super::predicate::Predicates;
 use super::version::{Versions, Wanted};
-use crate::config::types::{HostPattern, PathPattern};
 use crate::config::Paths;
+use crate::config::types::{HostPattern, PathPattern};
 use crate::http::normalize::Form;
 use gatehouse_http1::{Headers, Method};
 use regex::Regex;
@@ -147,30 +147,44 @@ pub(super) struct Search<'q> {
 
 impl<'q> Search<'q> {
     pub(super) fn new(versions: &'q Versions, query: &'q Query<'q>, form: Option<Form>) -> Self {
-        Self { query, form, versions, wanted: OnceCell::new(), choice: Cell::new(0) }
+        Self {
+            query,
+            form,
+            versions,
+            wanted: OnceCell::new(),
+            choice: Cell::new(0),
+        }
     }
 
     /// What the request asks for; looking at it makes the answer vary by it.
     pub(super) fn wanted(&self) -> &Wanted<'q> {
-        self.wanted.get_or_init(|| self.versions.wanted(self.query.headers))
+        self.wanted
+            .get_or_init(|| self.versions.wanted(self.query.headers))
     }
 
     fn is_version(&self, version: &str) -> bool {
-        self.wanted().choice(self.choice.get()).is_some_and(|wanted| wanted.eq_ignore_ascii_case(version))
+        self.wanted()
+            .choice(self.choice.get())
+            .is_some_and(|wanted| wanted.eq_ignore_ascii_case(version))
     }
 
     /// Goes on to the next version the client would take; false if there is none or none was looked at.
     fn next_version(&self) -> bool {
         let next = self.choice.get() + 1;
         self.choice.set(next);
-        self.wanted.get().is_some_and(|wanted| wanted.choice(next).is_some())
+        self.wanted
+            .get()
+            .is_some_and(|wanted| wanted.choice(next).is_some())
     }
 
     fn fits(&self, rule: &Compiled) -> bool {
         self.may_take(rule)
             && rule.predicates.methods.allow(self.query.method)
             && rule.predicates.hold(self.query)
-            && rule.version.as_deref().is_none_or(|version| self.is_version(version))
+            && rule
+                .version
+                .as_deref()
+                .is_none_or(|version| self.is_version(version))
     }
 
     /// Whether the rule is matched in the form of the path at hand.
@@ -195,7 +209,9 @@ impl Table {
     /// The names of what the rule's path captures, in the order of [`Captures`].
     pub fn capture_names(&self, rule: usize) -> Vec<&str> {
         let rule = self.rules.iter().find(|compiled| compiled.id == rule);
-        rule.and_then(|rule| rule.path.as_ref()).map(PathPattern::captures).unwrap_or_default()
+        rule.and_then(|rule| rule.path.as_ref())
+            .map(PathPattern::captures)
+            .unwrap_or_default()
     }
 
     /// The settings of versions the table was built with.
@@ -226,11 +242,21 @@ impl Table {
     /// The best entry and its rank.
     pub(super) fn search(&self, search: &Search<'_>, captures: &mut Captures) -> Option<(u32, Found<'_>)> {
         loop {
-            let found = self.walk(search.query, captures, |rank, rule| search.fits(rule).then_some((rank, rule)));
+            let found = self.walk(search.query, captures, |rank, rule| {
+                search.fits(rule).then_some((rank, rule))
+            });
             if let Some((rank, rule)) = found {
                 let version = rule.version.as_deref();
                 let versioned = search.wanted.get().is_some();
-                return Some((rank, Found { rule: rule.id, version, versioned, path: None }));
+                return Some((
+                    rank,
+                    Found {
+                        rule: rule.id,
+                        version,
+                        versioned,
+                        path: None,
+                    },
+                ));
             }
             if !search.next_version() {
                 return None;
@@ -273,7 +299,9 @@ impl Table {
     ) -> Option<T> {
         let routes = self.hosts.get(routes as usize)?;
         if let Some(root) = routes.root {
-            let found = self.tree.walk(root, path, captures, |entries| self.among(entries, visit));
+            let found = self
+                .tree
+                .walk(root, path, captures, |entries| self.among(entries, visit));
             if found.is_some() {
                 return found;
             }
@@ -292,7 +320,11 @@ impl Table {
         }
         let is_path = path.starts_with('/');
         let found = self.among(routes.any_path.clone(), &mut |rank, rule| {
-            if is_path || rule.takes_all { visit(rank, rule) } else { None }
+            if is_path || rule.takes_all {
+                visit(rank, rule)
+            } else {
+                None
+            }
         });
         if found.is_some() && is_path {
             captures.push(1..path.len());
@@ -306,13 +338,17 @@ impl Table {
         visit: &mut impl FnMut(u32, &'t Compiled) -> Option<T>,
     ) -> Option<T> {
         let listed = self.entries.get(entries.start as usize..entries.end as usize)?;
-        entries.zip(listed).find_map(|(rank, entry)| visit(rank, self.rules.get(entry.rule as usize)?))
+        entries
+            .zip(listed)
+            .find_map(|(rank, entry)| visit(rank, self.rules.get(entry.rule as usize)?))
     }
 }
 
 /// Keeps the named groups of the first match; one that took no part is empty.
 fn capture(regex: &Regex, path: &str, captures: &mut Captures) {
-    let Some(groups) = regex.captures(path) else { return };
+    let Some(groups) = regex.captures(path) else {
+        return;
+    };
     for (at, name) in regex.capture_names().enumerate() {
         if name.is_some() {
             captures.push(groups.get(at).map_or(0..0, |group| group.range()));

@@ -4,6 +4,7 @@
 //! version, any other range stands for the default, and they are tried by quality, then in the order sent
 //! (RFC 9110 12.5.1). Versions are compared without regard to ASCII case, as media types are.
 
+use crate::config;
 use gatehouse_http1::{Headers, Known};
 
 /// Where requests say which version they want.
@@ -43,8 +44,9 @@ impl Versions {
     ///
     /// # Errors
     /// What is wrong with the media type.
-    pub fn new(header: Option<&str>, media_type: Option<&str>, default: Option<&str>) -> Result<Self, String> {
-        let media_type = match media_type {
+    pub fn new(written: &config::Versions) -> Result<Self, String> {
+        let header = written.header.clone();
+        let media_type = match &written.media_type {
             None => None,
             Some(text) => {
                 let parts = text.split_once("{version}").filter(|(before, after)| {
@@ -56,13 +58,18 @@ impl Versions {
                 Some((before.to_owned(), after.to_owned()))
             }
         };
-        let vary = match (media_type.is_some(), header) {
+        let vary = match (media_type.is_some(), &header) {
             (true, Some(name)) => Some(format!("accept, {}", name.to_ascii_lowercase())),
             (true, None) => Some("accept".to_owned()),
             (false, Some(name)) => Some(name.to_ascii_lowercase()),
             (false, None) => None,
         };
-        Ok(Self { header: header.map(str::to_owned), media_type, default: default.map(str::to_owned), vary })
+        Ok(Self {
+            header,
+            media_type,
+            default: written.default.clone(),
+            vary,
+        })
     }
 
     /// What `Vary` must say on the answers of requests that were routed by version.
@@ -73,7 +80,10 @@ impl Versions {
     /// What the request asks for.
     pub(super) fn wanted<'a>(&'a self, headers: &'a Headers) -> Wanted<'a> {
         let mut wanted = Wanted::default();
-        let header = self.header.as_deref().and_then(|name| text(headers.find(name.as_bytes())?));
+        let header = self
+            .header
+            .as_deref()
+            .and_then(|name| text(headers.find(name.as_bytes())?));
         if let Some(version) = header.filter(|version| !version.is_empty()) {
             wanted.source = Source::Header;
             wanted.add(version, 1000);
@@ -83,7 +93,10 @@ impl Versions {
             && headers.contains(Known::Accept)
         {
             wanted.source = Source::Accept;
-            for range in headers.all(Known::Accept).flat_map(|value| value.split(|&byte| byte == b',')) {
+            for range in headers
+                .all(Known::Accept)
+                .flat_map(|value| value.split(|&byte| byte == b','))
+            {
                 self.add_range(template, range, &mut wanted);
             }
             if wanted.len > 0 {
@@ -122,7 +135,10 @@ impl Versions {
 impl<'a> Wanted<'a> {
     /// The versions asked for, the most wanted first.
     pub(super) fn choice(&self, at: usize) -> Option<&'a str> {
-        self.choices.get(at).filter(|_| at < self.len).map(|(_, version)| *version)
+        self.choices
+            .get(at)
+            .filter(|_| at < self.len)
+            .map(|(_, version)| *version)
     }
 
     /// Keeps the choices by quality, equal ones in the order sent. More than there is room for are ignored.
@@ -150,7 +166,11 @@ fn thousandths(text: &str) -> Option<u16> {
     if part.len() > 3 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let part = part.bytes().chain(*b"000").take(3).fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let part = part
+        .bytes()
+        .chain(*b"000")
+        .take(3)
+        .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
     match whole {
         "0" => Some(part),
         "1" if part == 0 => Some(1000),
@@ -172,33 +192,69 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
+    fn versions(
+        header: Option<&str>,
+        media_type: Option<&str>,
+        default: Option<&str>,
+    ) -> Result<Versions, String> {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let written = config::Versions {
+            header: owned(header),
+            media_type: owned(media_type),
+            default: owned(default),
+        };
+        Versions::new(&written)
+    }
+
     fn wanted(versions: &Versions, fields: &[(&str, &str)]) -> (Vec<String>, Source) {
         let mut headers = Headers::new();
         for (name, value) in fields {
             headers.append_name(name.as_bytes(), value.as_bytes());
         }
         let wanted = versions.wanted(&headers);
-        let choices = (0..).map_while(|at| wanted.choice(at)).map(str::to_owned).collect();
+        let choices = (0..)
+            .map_while(|at| wanted.choice(at))
+            .map(str::to_owned)
+            .collect();
         (choices, wanted.source)
     }
 
     #[test]
     fn the_header_then_accept_then_the_default() {
         let media = Some("application/vnd.company.{version}+json");
-        let versions = Versions::new(Some("X-API-Version"), media, Some("v1")).unwrap();
+        let versions = versions(Some("X-API-Version"), media, Some("v1")).unwrap();
         let accept = |value| wanted(&versions, &[("Accept", value)]);
         let is = |list: &[&str], source| (list.iter().map(|&v| v.to_owned()).collect::<Vec<_>>(), source);
         assert_eq!(wanted(&versions, &[]), is(&["v1"], Source::Default));
-        assert_eq!(wanted(&versions, &[("x-api-version", "v2")]), is(&["v2"], Source::Header));
-        assert_eq!(wanted(&versions, &[("x-api-version", "")]), is(&["v1"], Source::Default));
-        let both = [("x-api-version", "v2"), ("accept", "application/vnd.company.v3+json")];
+        assert_eq!(
+            wanted(&versions, &[("x-api-version", "v2")]),
+            is(&["v2"], Source::Header)
+        );
+        assert_eq!(
+            wanted(&versions, &[("x-api-version", "")]),
+            is(&["v1"], Source::Default)
+        );
+        let both = [
+            ("x-api-version", "v2"),
+            ("accept", "application/vnd.company.v3+json"),
+        ];
         assert_eq!(wanted(&versions, &both), is(&["v2"], Source::Header));
-        assert_eq!(accept("application/vnd.company.v2+json"), is(&["v2"], Source::Accept));
-        assert_eq!(accept("Application/VND.Company.v2+JSON"), is(&["v2"], Source::Accept));
+        assert_eq!(
+            accept("application/vnd.company.v2+json"),
+            is(&["v2"], Source::Accept)
+        );
+        assert_eq!(
+            accept("Application/VND.Company.v2+JSON"),
+            is(&["v2"], Source::Accept)
+        );
         assert_eq!(accept("application/json"), is(&["v1"], Source::Default));
         assert_eq!(accept(""), is(&["v1"], Source::Default));
-        assert_eq!(accept("application/vnd.company.+json"), is(&["v1"], Source::Default));
-        let many = "application/vnd.company.v3+json;q=0.5, application/vnd.company.v2+json ; Q=0.9, */*;q=0.1";
+        assert_eq!(
+            accept("application/vnd.company.+json"),
+            is(&["v1"], Source::Default)
+        );
+        let many =
+            "application/vnd.company.v3+json;q=0.5, application/vnd.company.v2+json ; Q=0.9, */*;q=0.1";
         assert_eq!(accept(many), is(&["v2", "v3", "v1"], Source::Default));
         let ties = "application/vnd.company.v4+json, application/vnd.company.v3+json;q=1.000";
         assert_eq!(accept(ties), is(&["v4", "v3"], Source::Accept));
@@ -208,7 +264,7 @@ mod tests {
 
     #[test]
     fn accept_is_bounded_and_counts_each_version_once() {
-        let versions = Versions::new(None, Some("a/{version}"), None).unwrap();
+        let versions = versions(None, Some("a/{version}"), None).unwrap();
         let all: Vec<_> = (0..50).map(|n| format!("a/v{}", n % 10)).collect();
         let (choices, source) = wanted(&versions, &[("accept", &all.join(","))]);
         assert_eq!((choices.len(), source), (MAX_CHOICES, Source::Accept));
@@ -217,17 +273,26 @@ mod tests {
 
     #[test]
     fn vary_names_what_was_looked_at() {
-        let vary = |header, media| Versions::new(header, media, None).unwrap().vary().map(str::to_owned);
+        let vary = |header, media| versions(header, media, None).unwrap().vary().map(str::to_owned);
         assert_eq!(vary(None, None), None);
-        assert_eq!(vary(Some("X-API-Version"), None).as_deref(), Some("x-api-version"));
+        assert_eq!(
+            vary(Some("X-API-Version"), None).as_deref(),
+            Some("x-api-version")
+        );
         assert_eq!(vary(None, Some("a/{version}")).as_deref(), Some("accept"));
         assert_eq!(vary(Some("V"), Some("a/{version}")).as_deref(), Some("accept, v"));
     }
 
     #[test]
     fn a_media_type_holds_the_version_once() {
-        for bad in ["application/json", "{version}", "a/{version}.{version}", "a/{version};q=1", ""] {
-            assert!(Versions::new(None, Some(bad), None).is_err(), "{bad}");
+        for bad in [
+            "application/json",
+            "{version}",
+            "a/{version}.{version}",
+            "a/{version};q=1",
+            "",
+        ] {
+            assert!(versions(None, Some(bad), None).is_err(), "{bad}");
         }
     }
 }
