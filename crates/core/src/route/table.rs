@@ -357,4 +357,4 @@ fn capture(regex: &Regex, path: &str, captures: &mut Captures) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
