@@ -2,6 +2,10 @@
 //!
 //! No values, no parser: whoever writes knows the shape. Bytes that are not UTF-8 become U+FFFD, so the
 //! output is always valid JSON whatever a client sent.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "digits and bytes: each cast is of a value just bounded"
+)]
 
 /// Appends `text` as a JSON string with quotes.
 pub fn string(out: &mut Vec<u8>, text: &[u8]) {

@@ -1,3 +1,4 @@
 //! Telemetry: metrics and access log, and how an exchange reports to them.
 
 pub mod json;
+pub mod metrics;
