@@ -1,4 +1,5 @@
 //! Telemetry: metrics and access log, and how an exchange reports to them.
 
+pub mod access;
 pub mod json;
 pub mod metrics;
