@@ -24,7 +24,7 @@ use super::{
 pub struct AccessLog {
     orders: Arc<Mutex<Vec<Order>>>,
     wake: SyncSender<Message>,
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
 }
 
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl AccessLog {
             AccessLog {
                 orders,
                 wake: full,
-                ended,
+                ended: Mutex::new(ended),
             },
             buffers,
         ))
@@ -94,11 +94,15 @@ impl AccessLog {
         Ok(())
     }
 
-    /// Writes everything handed over so far and ends. False if the output did not take it within
+    /// Writes everything handed over so far and ends, once. False if the output did not take it within
     /// `patience`. Lines of buffers that still exist are lost: drop or flush those first.
-    pub fn close(self, patience: Duration) -> bool {
+    pub fn close(&self, patience: Duration) -> bool {
         self.order(Order::Close);
-        self.ended.recv_timeout(patience).is_ok()
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv_timeout(patience)
+            .is_ok()
     }
 
     fn order(&self, order: Order) {

@@ -46,7 +46,7 @@ fn ids(path: &Path) -> Vec<String> {
         .collect()
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[test]
 fn nothing_is_lost_at_close() {
@@ -64,7 +64,9 @@ fn nothing_is_lost_at_close() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert!(log.close(LONG));
     let mut found = ids(&path);
     let mut expected: Vec<_> = (0..3)
