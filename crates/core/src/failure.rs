@@ -7,7 +7,7 @@
 
 mod codes;
 
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt, fmt::Write};
 
 pub use codes::Code;
 
@@ -308,10 +308,11 @@ pub fn failures_markdown() -> String {
     );
     for code in Code::ALL {
         let (name, status, fault) = (code.name(), code.status(), code.fault().name());
-        out.push_str(&format!(
-            "| [`{name}`](#{name}) | {status} | {fault} | {} |\n",
+        let _ = writeln!(
+            out,
+            "| [`{name}`](#{name}) | {status} | {fault} | {} |",
             code.title()
-        ));
+        );
     }
     for code in Code::ALL {
         let closes = if code.closes() {
@@ -324,14 +325,15 @@ pub fn failures_markdown() -> String {
             Retry::IfUnsent => " The gateway may try again if the request is idempotent or was not sent.",
             Retry::Safe => " The gateway may try another endpoint.",
         };
-        out.push_str(&format!(
+        let _ = write!(
+            out,
             "\n## {}\n\nStatus {}, fault: {}.{closes}{retry}\n\n{}\n\n**What to do.** {}\n",
             code.name(),
             code.status(),
             code.fault().name(),
             code.meaning(),
             code.remedy(),
-        ));
+        );
     }
     out
 }

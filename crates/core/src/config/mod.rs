@@ -6,17 +6,21 @@
 //! because the engine knows no policy.
 
 mod client;
+pub mod diagnostic;
 mod listener;
 mod policy;
 mod process;
 mod route;
 mod selector;
+pub mod source;
 mod template;
 pub mod types;
 mod upstream;
+pub mod yaml;
 
 pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use listener::{Listener, ProxyProtocol};
 pub use policy::PolicyEntry;
 pub use process::{AccessLog, Admin, Dns, Level, Log, LogFormat, Process};
@@ -24,6 +28,7 @@ pub use route::{
     Forward, HostHeader, Match, Redirect, RedirectStatus, Reply, Rewrite, Route, Split, Sticky, UrlScheme,
 };
 pub use selector::Selector;
+pub use source::{Source, Sources};
 pub use template::{Template, Variable};
 pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
 pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamTimeouts};

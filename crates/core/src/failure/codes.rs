@@ -116,6 +116,7 @@ impl Code {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Row {
     code: Code,
     name: &'static str,

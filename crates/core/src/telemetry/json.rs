@@ -2,6 +2,10 @@
 //!
 //! No values, no parser: whoever writes knows the shape. Bytes that are not UTF-8 become U+FFFD, so the
 //! output is always valid JSON whatever a client sent.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "digits and bytes: each cast is of a value just bounded"
+)]
 
 /// Appends `text` as a JSON string with quotes.
 pub fn string(out: &mut Vec<u8>, text: &[u8]) {
@@ -47,14 +51,14 @@ pub fn milliseconds(out: &mut Vec<u8>, nanoseconds: u64) {
     let microseconds = nanoseconds / 1_000;
     integer(out, microseconds / 1_000);
     out.push(b'.');
-    digits3(out, (microseconds % 1_000) as u32);
+    out.extend_from_slice(&three_digits((microseconds % 1_000) as u32));
 }
 
-/// Appends exactly three digits; `n` is below 1000.
-pub(crate) fn digits3(out: &mut Vec<u8>, n: u32) {
+/// The three digits of a number below 1000.
+pub(crate) fn three_digits(n: u32) -> [u8; 3] {
     let n = n % 1_000;
     let [tens, ones] = PAIRS[(n % 100) as usize];
-    out.extend_from_slice(&[b'0' + (n / 100) as u8, tens, ones]);
+    [b'0' + (n / 100) as u8, tens, ones]
 }
 
 /// `00` to `99`, so that two digits cost one division.
@@ -103,9 +107,29 @@ fn escaped(out: &mut Vec<u8>, text: &[u8]) {
 
 /// How many bytes at the start stand for themselves.
 fn plain_prefix(text: &[u8]) -> usize {
-    text.iter()
-        .position(|&b| ESCAPE[b as usize] != 0)
-        .unwrap_or(text.len())
+    let (words, _) = text.as_chunks::<8>();
+    let plain_words = words
+        .iter()
+        .position(|word| has_special(u64::from_le_bytes(*word)))
+        .unwrap_or(words.len());
+    let from = plain_words * 8;
+    let rest = text[from..].iter().position(|&b| ESCAPE[b as usize] != 0);
+    rest.map_or(text.len(), |at| from + at)
+}
+
+/// Whether any of eight bytes may need more than a copy; true a little too often is harmless.
+///
+/// A byte's top bit is the answer for that byte: it is set by subtracting when the byte is below what is
+/// subtracted. Bytes with the top bit set are special anyway, so borrows between bytes do no harm.
+#[inline]
+fn has_special(word: u64) -> bool {
+    const EACH: u64 = u64::MAX / 255;
+    let zero = |word: u64| word.wrapping_sub(EACH);
+    let control = word.wrapping_sub(EACH * 0x20);
+    let quote = zero(word ^ (EACH * u64::from(b'"')));
+    let backslash = zero(word ^ (EACH * u64::from(b'\\')));
+    let delete = zero(word ^ (EACH * 0x7f));
+    (word | control | quote | backslash | delete) & (EACH * 0x80) != 0
 }
 
 #[cold]
@@ -219,6 +243,21 @@ mod tests {
             !text.bytes().any(|b| b < 0x20 || b == 0x7f),
             "no control byte gets through"
         );
+    }
+
+    #[test]
+    fn the_quick_scan_stops_where_the_slow_one_does() {
+        for special in 0..=255_u8 {
+            for at in 0..17 {
+                let mut text = *b"abcdefghijklmnopq";
+                text[at] = special;
+                let slow = text
+                    .iter()
+                    .position(|&b| ESCAPE[b as usize] != 0)
+                    .unwrap_or(text.len());
+                assert_eq!(plain_prefix(&text), slow, "{special} at {at}");
+            }
+        }
     }
 
     #[test]
