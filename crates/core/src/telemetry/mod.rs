@@ -7,6 +7,7 @@
 pub mod access;
 pub mod json;
 pub mod metrics;
+pub(crate) mod record;
 
 use std::{io, time::Duration};
 
