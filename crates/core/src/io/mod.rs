@@ -13,4 +13,4 @@ pub use buffer::{Buffer, BufferPool, LARGE, SMALL};
 pub use clock::{Clock, Phase, Total};
 pub use intake::{Intake, Read};
 pub use send::{Sender, SendError};
-pub use stream::{PeerAddress, Stream};
+pub use stream::Stream;

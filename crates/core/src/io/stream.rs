@@ -1,21 +1,13 @@
 //! A connection's two directions, whatever carries them.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Who is at the other end of an accepted connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerAddress {
-    /// A TCP peer.
-    Ip(SocketAddr),
-    /// A process on this machine, over a Unix socket.
-    Local,
-}
+use crate::config::Address;
 
 /// A connected stream.
 #[derive(Debug)]
@@ -28,10 +20,15 @@ pub enum Stream {
 
 impl Stream {
     /// Connects to an address. No timeout of its own: the caller's [`super::Clock`] bounds it.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream))
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+        }
     }
 
     /// Reads into `space`; `Ok(0)` is the end of the stream.

@@ -4,7 +4,7 @@
 //! counters, health) is state, found by identity and only pointed to from here.
 
 mod compile;
-mod forwarding;
+mod action;
 mod policies;
 
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use gatehouse_http1::HeadLimits;
 use indexmap::IndexMap;
 
-pub use compile::{Compiled, Inputs, compile};
+pub use compile::{Inputs, compile};
 
 use crate::action::Action;
 use crate::config::{self, Cidr, Trust, Underscores};

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use gatehouse_http1::{BodyError, Headers};
 
-use super::attempt::Lease;
+use super::lease::Lease;
 use crate::body::{Body, Source};
 use crate::failure::{Code, Failure};
 use crate::io::{Clock, Intake, Phase, Read, SendError, Sender};
+use crate::telemetry::metrics::Closed;
 
 /// What is left of a request to send.
 pub(super) struct Upload {
@@ -42,7 +43,7 @@ impl Download {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.upload = None,
             Poll::Ready(Err(SendError::Source(_) | SendError::Sink(_))) => {
-                lease.spoil();
+                lease.spoil(Closed::Failed);
                 self.upload = None;
             }
         }
@@ -50,9 +51,9 @@ impl Download {
 
     fn finish(&mut self) {
         if let Some(mut lease) = self.lease.take() {
-            lease.done_at_last_byte();
+            lease.end_time();
             if self.upload.is_some() || self.intake.surplus() > 0 {
-                lease.spoil();
+                lease.spoil(Closed::NotReusable);
             }
             lease.give_back();
         }
@@ -71,14 +72,14 @@ impl Source for Download {
             match self.intake.poll_read(cx, lease.stream()) {
                 Poll::Ready(Ok(Read::Bytes(_))) => self.clock.progress(),
                 Poll::Ready(Ok(Read::End)) => {
-                    lease.spoil();
+                    lease.spoil(Closed::NotReusable);
                     self.intake.end().map_err(|e| {
                         Failure::new(Code::UpstreamReset).detail(format!("the response's body ended early: {e}"))
                     })?;
                     break;
                 }
                 Poll::Ready(Err(error)) => {
-                    lease.spoil();
+                    lease.spoil(Closed::Failed);
                     return Poll::Ready(Err(Failure::new(Code::UpstreamReset).source(error)));
                 }
                 Poll::Pending => {
