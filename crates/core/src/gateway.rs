@@ -4,15 +4,15 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use crate::plan::Plan;
 use crate::state::States;
-use crate::telemetry::access::AccessLog;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Telemetry;
+use crate::upstream::{Local, Upstream};
 
 /// What all workers share. The plan is replaced whole; everything else lives as long as the process.
 pub struct Gateway {
@@ -20,8 +20,7 @@ pub struct Gateway {
     /// Counts installed plans, so that workers see a new one by looking at a number.
     generation: AtomicU64,
     states: States,
-    metrics: Arc<Metrics>,
-    access: Arc<AccessLog>,
+    telemetry: Telemetry,
     background: Handle,
     /// Connections open on each worker.
     loads: Box<[AtomicUsize]>,
@@ -34,18 +33,16 @@ impl Gateway {
     pub fn new(
         plan: Arc<Plan>,
         states: States,
-        metrics: Arc<Metrics>,
-        access: Arc<AccessLog>,
+        telemetry: Telemetry,
         background: Handle,
         workers: usize,
     ) -> Arc<Self> {
-        metrics.applied(&plan.hash, SystemTime::now());
+        telemetry.metrics.applied(&plan.hash, SystemTime::now());
         Arc::new(Self {
             plan: ArcSwap::new(plan),
             generation: AtomicU64::new(1),
             states,
-            metrics,
-            access,
+            telemetry,
             background,
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             serving: AtomicBool::new(false),
@@ -65,7 +62,7 @@ impl Gateway {
 
     /// Replaces the plan. Exchanges under way finish under the old one.
     pub fn install(&self, plan: Arc<Plan>) {
-        self.metrics.applied(&plan.hash, SystemTime::now());
+        self.telemetry.metrics.applied(&plan.hash, SystemTime::now());
         self.plan.store(plan);
         self.generation.fetch_add(1, Ordering::Release);
         self.states.sweep();
@@ -76,14 +73,9 @@ impl Gateway {
         &self.states
     }
 
-    /// All counts.
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
-    }
-
-    /// The access log.
-    pub fn access(&self) -> &Arc<AccessLog> {
-        &self.access
+    /// Counts and the access log.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// The runtime for slow and rare work.
@@ -99,6 +91,14 @@ impl Gateway {
     /// Connections open on all workers.
     pub fn connections(&self) -> usize {
         self.loads.iter().map(|load| load.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn idle(&self) {
+        // Connections end on other threads, any time; a drain is rare enough to look now and then.
+        while self.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Says that listeners accept.
@@ -130,18 +130,30 @@ impl Gateway {
 
     /// The metrics as Prometheus text.
     pub fn metrics_text(&self) -> String {
-        self.metrics.render()
+        self.telemetry.metrics.render()
     }
 }
 
-/// A plan as one worker holds it: cloning counts without an atomic.
+/// A plan as one worker holds it, with what the worker remembers of its upstreams. Cloning counts
+/// without an atomic.
 #[derive(Clone)]
-pub struct PlanRef(Rc<Arc<Plan>>);
+pub struct PlanRef(Rc<Held>);
+
+struct Held {
+    plan: Arc<Plan>,
+    upstreams: Box<[Local]>,
+}
 
 impl PlanRef {
-    /// Takes hold of a plan.
-    pub fn new(plan: Arc<Plan>) -> Self {
-        Self(Rc::new(plan))
+    /// Takes hold of a plan for a worker.
+    pub(crate) fn new(plan: Arc<Plan>, worker: usize) -> Self {
+        let upstreams = plan.upstreams.iter().map(|upstream| Local::new(upstream, worker)).collect();
+        Self(Rc::new(Held { plan, upstreams }))
+    }
+
+    /// An upstream and what this worker remembers of it.
+    pub(crate) fn upstream(&self, index: usize) -> Option<(&Upstream, &Local)> {
+        Some((self.0.plan.upstreams.get(index)?, self.0.upstreams.get(index)?))
     }
 }
 
@@ -149,6 +161,6 @@ impl Deref for PlanRef {
     type Target = Plan;
 
     fn deref(&self) -> &Plan {
-        &self.0
+        &self.0.plan
     }
 }

@@ -8,7 +8,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,8 +18,8 @@ use tokio::sync::mpsc;
 use crate::gateway::{Gateway, PlanRef};
 use crate::io::BufferPool;
 use crate::listen::tcp::{Accepted, Acceptor};
-use crate::telemetry::access::AccessBuffer;
-use crate::telemetry::clock::HttpDate;
+use crate::http::date::HttpDate;
+use crate::telemetry::access::{AccessBuffer, Clock, Stamp};
 use crate::telemetry::metrics::Shard;
 use crate::timer::{TICK, Timers};
 use crate::upstream::pool::Pools;
@@ -78,7 +77,9 @@ pub struct Worker {
     pub(crate) pools: Pools,
     pub(crate) metrics: Arc<Shard>,
     pub(crate) access: RefCell<AccessBuffer>,
+    stamps: RefCell<Clock>,
     plan: RefCell<(u64, PlanRef)>,
+    cells: RefCell<Vec<Rc<Cell<u64>>>>,
     requests: RefCell<Vec<RequestHead>>,
     responses: RefCell<Vec<ResponseHead>>,
     staging: RefCell<Vec<Vec<u8>>>,
@@ -89,22 +90,26 @@ pub struct Worker {
 }
 
 /// Starts a thread for each worker.
-pub(crate) fn start(gateway: &Arc<Gateway>, workers: usize) -> io::Result<(Vec<WorkerHandle>, Vec<JoinHandle<()>>)> {
-    let (handles, inboxes): (Vec<_>, Vec<_>) = (0..workers)
+pub(crate) fn start(
+    gateway: &Arc<Gateway>,
+    buffers: Vec<AccessBuffer>,
+) -> io::Result<(Vec<WorkerHandle>, Vec<JoinHandle<()>>)> {
+    let (handles, inboxes): (Vec<_>, Vec<_>) = buffers
+        .iter()
         .map(|_| {
             let (commands, inbox) = mpsc::channel(HANDOVER);
             (WorkerHandle { commands }, inbox)
         })
         .unzip();
-    let mut threads = Vec::with_capacity(workers);
-    for (index, inbox) in inboxes.into_iter().enumerate() {
+    let mut threads = Vec::with_capacity(handles.len());
+    for (index, (inbox, access)) in inboxes.into_iter().zip(buffers).enumerate() {
         let gateway = gateway.clone();
         let peers = handles.clone();
         // Built here so that a failure is told to whoever starts us.
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
             match runtime {
-                Ok(runtime) => runtime.block_on(run(index, gateway, peers, inbox)),
+                Ok(runtime) => runtime.block_on(run(Worker::new(index, gateway, peers, access), inbox)),
                 Err(error) => tracing::error!(worker = index, %error, "worker cannot start"),
             }
         })?;
@@ -113,8 +118,8 @@ pub(crate) fn start(gateway: &Arc<Gateway>, workers: usize) -> io::Result<(Vec<W
     Ok((handles, threads))
 }
 
-async fn run(index: usize, gateway: Arc<Gateway>, peers: Vec<WorkerHandle>, mut inbox: mpsc::Receiver<Command>) {
-    let worker = Rc::new(Worker::new(index, gateway, peers));
+async fn run(worker: Worker, mut inbox: mpsc::Receiver<Command>) {
+    let worker = Rc::new(worker);
     let ticking = tokio::task::spawn_local(worker.timers.clone().run());
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -134,7 +139,7 @@ async fn run(index: usize, gateway: Arc<Gateway>, peers: Vec<WorkerHandle>, mut 
 }
 
 impl Worker {
-    fn new(index: usize, gateway: Arc<Gateway>, peers: Vec<WorkerHandle>) -> Self {
+    fn new(index: usize, gateway: Arc<Gateway>, peers: Vec<WorkerHandle>, access: AccessBuffer) -> Self {
         let seed = RandomState::new();
         let generation = gateway.generation();
         Self {
@@ -143,9 +148,11 @@ impl Worker {
             timers: Timers::new(TICK, Instant::now()),
             buffers: Rc::default(),
             pools: Pools::default(),
-            metrics: gateway.metrics().shard(index),
-            access: RefCell::new(gateway.access().buffer(index)),
-            plan: RefCell::new((generation, PlanRef::new(gateway.plan()))),
+            metrics: gateway.telemetry().metrics.shard(index),
+            access: RefCell::new(access),
+            stamps: RefCell::default(),
+            plan: RefCell::new((generation, PlanRef::new(gateway.plan(), index))),
+            cells: RefCell::default(),
             requests: RefCell::default(),
             responses: RefCell::default(),
             staging: RefCell::default(),
@@ -161,7 +168,7 @@ impl Worker {
         let generation = self.gateway.generation();
         let mut held = self.plan.borrow_mut();
         if held.0 != generation {
-            *held = (generation, PlanRef::new(self.gateway.plan()));
+            *held = (generation, PlanRef::new(self.gateway.plan(), self.index));
         }
         held.1.clone()
     }
@@ -184,9 +191,9 @@ impl Worker {
 
     /// The `Date` of now (RFC 9110 6.6.1), made once a second.
     pub(crate) fn http_date(&self) -> HttpDate {
-        let mut date = self.date.take();
+        let mut date = self.date.get();
         date.update(self.unix_time(self.now()).as_secs());
-        self.date.set(date.clone());
+        self.date.set(date);
         date
     }
 
@@ -199,6 +206,24 @@ impl Worker {
             s0.wrapping_add(s1)
         };
         [step(), step()]
+    }
+
+    /// The time of an instant as the access log writes it.
+    pub(crate) fn stamp(&self, at: Instant) -> Stamp {
+        self.stamps.borrow_mut().stamp(UNIX_EPOCH + self.unix_time(at))
+    }
+
+    /// A zeroed cell for a time measured elsewhere.
+    pub(crate) fn spare_cell(&self) -> Rc<Cell<u64>> {
+        self.cells.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn recycle_cell(&self, cell: Rc<Cell<u64>>) {
+        // One that a response still holds will be written to: it is not spare.
+        if Rc::strong_count(&cell) == 1 {
+            cell.set(0);
+            keep(&self.cells, cell);
+        }
     }
 
     pub(crate) fn spare_request(&self) -> RequestHead {
@@ -234,19 +259,8 @@ impl Worker {
         self.epoch.set(epoch());
         self.pools.sweep(self.now());
         self.buffers.trim();
-        for spare in [self.staging.borrow_mut().len()] {
-            self.staging.borrow_mut().truncate(spare.max(SPARE / 8) / 2);
-        }
         self.access.borrow_mut().flush();
         let _ = self.plan();
-    }
-
-    pub(crate) fn connection_opened(&self) {
-        self.gateway.loads()[self.index].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn connection_closed(&self) {
-        self.gateway.loads()[self.index].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::http::hop;
 use crate::io::Total;
 use crate::policy::Progress;
 use crate::upstream::attempt::{self, Failed};
+use crate::upstream::{Local, Upstream};
 
 /// Endpoints asked for a connection before the request fails.
 const MOST_CONNECTS: usize = 3;
@@ -82,7 +83,7 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     let plan = ex.plan.clone();
     let index = forward.targets.choose(ex);
     // Invariant: the plan was compiled with these indices.
-    let Some(upstream) = plan.upstreams.get(index) else {
+    let Some((upstream, local)) = plan.upstream(index) else {
         return Err(Failure::new(Code::Internal).detail("the route names no upstream"));
     };
     ex.record.upstream = Some(index);
@@ -96,7 +97,7 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     if let Some(reply) = reply? {
         return Ok(reply);
     }
-    let mut response = attempts(ex, upstream, &forward.host).await?;
+    let mut response = attempts(ex, upstream, local, &forward.host).await?;
     upstream.policies.on_response(ran, ex, &mut response).await?;
     Ok(response)
 }
@@ -104,13 +105,14 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
 /// Asks endpoints until one takes the request.
 async fn attempts(
     ex: &mut Exchange,
-    upstream: &crate::upstream::Upstream,
+    upstream: &Upstream,
+    local: &Local,
     host: &HostRewrite,
 ) -> Result<Response, Failure> {
     let mut tried = Vec::new();
     let mut last = None;
     while tried.len() < MOST_CONNECTS {
-        let endpoint = match upstream.pick(&ex.worker, &tried) {
+        let endpoint = match upstream.pick(local, &tried) {
             Ok(endpoint) => endpoint,
             Err(failure) => return Err(last.unwrap_or(failure)),
         };

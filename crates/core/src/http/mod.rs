@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod client_ip;
+pub(crate) mod date;
 pub mod h1;
 pub mod hop;
 pub mod id;

@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use gatehouse_http1::HeadLimits;
 
-use super::policies::{self, Chains};
+use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
 use crate::config::{self, Config, Diagnostic};
 use crate::http::hop::ForwardedFields;
@@ -60,8 +59,8 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
         files: Vec::new(),
         upstreams,
     };
-    let mut chains = Chains::default();
-    let global = chains.chain(&mut cx, "policies", &config.policies);
+    let mut chains = Chains::new(config);
+    let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
     let upstreams: Vec<_> =
         config.upstreams.iter().map(|(name, upstream)| self::upstream(&mut cx, &mut chains, name, upstream)).collect();
     let routes: Vec<_> =
@@ -117,7 +116,7 @@ fn table(cx: &mut Context<'_>) -> Option<Table> {
 }
 
 fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::Route) -> Option<Route> {
-    let policies = chains.chain(cx, &format!("routes.{name}.policies"), &route.policies);
+    let policies = chains.chain(cx, Attached::Route, &format!("routes.{name}.policies"), &route.policies);
     let action = action::action(cx, name, route)?;
     let version = route.version.as_deref().or(route.r#match.version.as_deref()).unwrap_or_default();
     Some(Route {
@@ -150,7 +149,7 @@ fn upstream(cx: &mut Context<'_>, chains: &mut Chains, name: &str, upstream: &co
             max_requests: pool.max_requests,
         },
         head: head(upstream.limits.head, upstream.limits.fields, usize::MAX),
-        policies: chains.chain(cx, &format!("upstreams.{name}.policies"), &upstream.policies),
+        policies: chains.chain(cx, Attached::Upstream, &format!("upstreams.{name}.policies"), &upstream.policies),
         discovery: Discovery::new(cx.inputs.resolver, cx.inputs.endpoints, name, &upstream.endpoints),
         stats: cx.series.upstream(name),
     }

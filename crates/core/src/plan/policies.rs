@@ -1,24 +1,42 @@
 //! Chains of policies: inline ones by their path, named ones by their name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::Context;
-use crate::config::{Diagnostic, PolicyEntry, nearest};
+use crate::config::{Config, Diagnostic, PolicyEntry, nearest};
 use crate::policy::{Chain, Compile, Policy};
 
-/// Compiles chains. A named policy is compiled once and shared; slots never overlap.
-#[derive(Default)]
+/// Where a chain is attached. An exchange meets at most one of each, so each place has one range of
+/// slots, as wide as its longest chain.
+#[derive(Clone, Copy)]
+pub(super) enum Attached {
+    Everywhere,
+    Route,
+    Upstream,
+}
+
+/// Compiles chains. A named policy is compiled once and shared.
 pub(super) struct Chains {
     named: HashMap<String, Option<Arc<dyn Policy>>>,
-    used: HashSet<String>,
-    slots: usize,
+    route_base: usize,
+    upstream_base: usize,
 }
 
 impl Chains {
+    pub fn new(config: &Config) -> Self {
+        let route_base = config.policies.len();
+        let longest = config.routes.values().map(|route| route.policies.len()).max().unwrap_or(0);
+        Self { named: HashMap::new(), route_base, upstream_base: route_base + longest }
+    }
+
     /// The chain at `path`; what is wrong with it is noted in the context.
-    pub fn chain(&mut self, cx: &mut Context<'_>, path: &str, entries: &[PolicyEntry]) -> Chain {
-        let base = if entries.is_empty() { 0 } else { self.slots };
+    pub fn chain(&mut self, cx: &mut Context<'_>, attached: Attached, path: &str, entries: &[PolicyEntry]) -> Chain {
+        let base = match attached {
+            Attached::Everywhere => 0,
+            Attached::Route => self.route_base,
+            Attached::Upstream => self.upstream_base,
+        };
         let mut policies = Vec::with_capacity(entries.len());
         for (i, entry) in entries.iter().enumerate() {
             let path = format!("{path}[{i}]");
@@ -27,16 +45,10 @@ impl Chains {
                 PolicyEntry::Inline { .. } => compile(cx, &path, &path, entry),
             });
         }
-        // Routes never share an exchange, so only the widest chain of each place needs slots of its
-        // own; counting all of them would make every exchange carry slots for every route.
-        if path == "policies" {
-            self.slots = entries.len();
-        }
         Chain::new(base, policies)
     }
 
     fn named(&mut self, cx: &mut Context<'_>, name: &str) -> Option<Arc<dyn Policy>> {
-        self.used.insert(name.to_owned());
         if let Some(policy) = self.named.get(name) {
             return policy.clone();
         }

@@ -94,7 +94,7 @@ impl Exchange {
         let upstream_time = self.record.upstream_time.get();
         self.count(latency, upstream_time);
         if plan.access_log {
-            self.log(ended, latency, upstream_time);
+            self.log(latency, upstream_time);
         }
         let cell = std::mem::take(&mut self.record.upstream_time);
         self.worker.recycle_cell(cell);
@@ -128,18 +128,17 @@ impl Exchange {
         if self.record.status == 0 { Code::ClientGone.status() } else { self.record.status }
     }
 
-    fn log(&self, ended: Instant, latency: u64, upstream_time: u64) {
+    fn log(&self, latency: u64, upstream_time: u64) {
         let (record, head) = (&self.record, &self.request.head);
         let route = self.route();
         let upstream = record.upstream.and_then(|i| self.plan.upstreams.get(i));
         let target = head.raw_target();
-        let same = self.ids.correlation.as_bytes() == self.ids.request.as_bytes();
         let line = Line {
-            time: self.worker.unix_time(ended),
+            timestamp: self.worker.stamp(record.started),
             request_id: self.ids.request.as_bytes(),
-            correlation_id: (!same).then(|| self.ids.correlation.as_bytes()),
-            method: head.method.as_str(),
-            path: target.split('?').next().unwrap_or(target),
+            correlation_id: self.ids.correlation.as_bytes(),
+            method: head.method.as_str().as_bytes(),
+            path: target.split('?').next().unwrap_or(target).as_bytes(),
             status: self.status(),
             latency,
             overhead: latency.saturating_sub(upstream_time),
@@ -147,7 +146,7 @@ impl Exchange {
             api_key: None,
             user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),
             client_ip: self.client.text.as_str(),
-            host: head.authority(),
+            host: head.authority().as_bytes(),
             protocol: PROTOCOL,
             listener: &self.connection.listener.name,
             route: route.map(|route| &*route.name),
@@ -157,7 +156,7 @@ impl Exchange {
             attempts: record.attempts,
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
-            code: record.code.map(Code::name),
+            code: record.code,
         };
         self.worker.access.borrow_mut().write(&line);
     }
