@@ -298,10 +298,18 @@ fn a_name_ends_with_its_last_user() {
         rig.discover("b", &["http://users.test"]),
     );
     rig.settle(&first);
-    let name = Arc::downgrade(first.names().next().expect("a name"));
+    let name = first.names().next().map(Arc::downgrade).expect("a name");
+    let task = name
+        .upgrade()
+        .and_then(|name| lock(&name.task).clone())
+        .expect("a task");
     drop(first);
-    assert!(name.upgrade().is_some());
+    assert!(name.upgrade().is_some() && !task.is_finished());
     drop(second);
+    // The task may have been publishing just now.
+    while !task.is_finished() {
+        std::thread::yield_now();
+    }
     assert!(name.upgrade().is_none());
     assert!(lock(&rig.resolver.names).is_empty());
     assert!(rig.endpoints.list().is_empty());
