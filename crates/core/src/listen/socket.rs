@@ -5,7 +5,6 @@
 //! is replaced if nobody listens behind it, gets its mode before the first connection can come, and is removed when
 //! the listener goes, unless a successor has replaced it.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -14,6 +13,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::Address;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 #[cfg(test)]
@@ -24,24 +24,6 @@ mod tests;
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_mins(1), Duration::from_secs(10), 6);
 /// How long sent bytes may stay unacknowledged. The same two minutes that keepalive takes, which it overrides.
 const USER_TIMEOUT: Duration = Duration::from_mins(2);
-
-/// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// An IP address and port; port 0 takes any free one.
-    Tcp(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// How to listen.
 #[derive(Debug, Clone, Copy)]
