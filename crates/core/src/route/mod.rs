@@ -39,3 +39,5 @@ pub use version::Versions;
 
 #[cfg(test)]
 pub(crate) use random::Random;
+#[cfg(test)]
+mod tests;
