@@ -298,5 +298,4 @@ impl Socket {
 }
 
 #[cfg(test)]
-#[path = "sink_tests.rs"]
 mod tests;

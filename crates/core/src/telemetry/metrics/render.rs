@@ -342,5 +342,4 @@ impl Text {
 }
 
 #[cfg(test)]
-#[path = "render_tests.rs"]
 mod tests;
