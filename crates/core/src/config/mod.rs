@@ -10,6 +10,7 @@ pub mod diagnostic;
 mod listener;
 mod policy;
 mod process;
+pub mod reader;
 mod route;
 mod selector;
 pub mod source;
@@ -24,6 +25,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use listener::{Listener, ProxyProtocol};
 pub use policy::PolicyEntry;
 pub use process::{AccessLog, Admin, Dns, Level, Log, LogFormat, Process};
+pub use reader::{Read, Reader};
 pub use route::{
     Forward, HostHeader, Match, Redirect, RedirectStatus, Reply, Rewrite, Route, Split, Sticky, UrlScheme,
 };

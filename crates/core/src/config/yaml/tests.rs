@@ -69,7 +69,7 @@ fn refuses_with_a_place() {
         ),
         ("a: [1, 2\n", "not YAML", 2, 1, ""),
         ("a: b: c\n", "not YAML: mapping values are not allowed", 1, 5, ""),
-        ("a:\n\tb: 1\n", "not YAML", 2, 1, ""),
+        ("a:\n\tb: 1\n", "not YAML", 2, 2, ""),
         ("a: 'x\n", "not YAML", 1, 4, ""),
         ("a:\n  b: 1\n c: 2\n", "not YAML", 3, 2, ""),
     ];
