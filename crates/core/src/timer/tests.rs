@@ -350,3 +350,57 @@ fn the_ticker_drives_it_all() {
     });
     assert_eq!(which, Which::Total);
 }
+
+/// Random use, against a list that is searched in full each tick.
+#[test]
+fn agrees_with_a_plain_list() {
+    let (timers, start) = wheel();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) % below
+    };
+    // Deadline, its bell, and the tick it must ring at.
+    let fresh = || (timers.deadline(), Arc::new(Bell::default()), NEVER);
+    let mut list: Vec<_> = (0..40).map(|_| fresh()).collect();
+    let mut now = 0;
+    for _ in 0..30_000 {
+        let at = usize::try_from(random(40)).expect("small");
+        let (deadline, bell, due) = &mut list[at];
+        match random(6) {
+            0 | 1 => {
+                let ms = if random(10) == 0 {
+                    random(200_000)
+                } else {
+                    random(400)
+                };
+                deadline.set(Duration::from_millis(ms));
+                *due = now + ms.div_ceil(20) + 1;
+                assert!(poll(deadline, bell).is_pending());
+            }
+            2 => {
+                deadline.clear_phase();
+                *due = NEVER;
+            }
+            3 if random(8) == 0 => list[at] = fresh(),
+            _ => {
+                now += 1;
+                CLOCK.set(Some(start + TICK * u32::try_from(now).expect("short")));
+                let before: Vec<_> = list.iter().map(|(_, bell, _)| bell.rings()).collect();
+                timers.advance(fake_clock());
+                for ((deadline, bell, due), before) in list.iter_mut().zip(before) {
+                    let rang = bell.rings() > before;
+                    assert_eq!(rang, *due <= now, "due at {due}, now {now}");
+                    assert_eq!(deadline.expired().is_some(), *due <= now);
+                    if rang {
+                        deadline.clear_phase();
+                        *due = NEVER;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(timers.entries.borrow().len(), 41, "all but one at a time reused");
+}

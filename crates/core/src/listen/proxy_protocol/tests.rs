@@ -297,3 +297,61 @@ fn the_checksum_covers_the_whole_header() {
     let repeated = [tlv(TLV_CRC32C, &[0; 4]), tlv(TLV_CRC32C, &[0; 4])];
     assert!(parse(&sign(v4_with(&repeated))).is_err());
 }
+
+/// The seeds of the fuzz target, which are valid headers, some with a request behind them.
+fn seeds() -> Vec<Vec<u8>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/proxy_protocol");
+    let files = std::fs::read_dir(folder).expect("the seeds");
+    let seeds: Vec<_> = files
+        .map(|file| std::fs::read(file.expect("a file").path()).expect("readable"))
+        .collect();
+    assert!(!seeds.is_empty());
+    seeds
+}
+
+#[test]
+fn seeds_are_valid() {
+    for seed in seeds() {
+        assert!(matches!(parse(&seed), Ok(Some(_))), "{seed:?}");
+    }
+}
+
+/// What the fuzz target asserts, on bytes that are nearly right.
+#[test]
+fn the_verdict_does_not_depend_on_the_reads() {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).expect("31 bits") % below
+    };
+    for mut bytes in seeds().into_iter().cycle().take(4000) {
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] = u8::try_from(random(256)).expect("a byte"),
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, b" \r\n:0.\x20\x04"[random(8)]),
+            }
+        }
+        let verdict = parse(&bytes);
+        let whole = match &verdict {
+            Ok(Some(header)) => header.len,
+            _ => 0,
+        };
+        let mut judged = false;
+        for end in 0..=bytes.len() {
+            match parse(&bytes[..end]) {
+                Ok(None) => assert!(
+                    !judged && (verdict == Ok(None) || verdict.is_err() || end < whole),
+                    "{bytes:?}"
+                ),
+                other => {
+                    judged = true;
+                    assert_eq!(other.is_ok(), verdict.is_ok(), "{bytes:?} cut after {end}");
+                }
+            }
+        }
+    }
+}

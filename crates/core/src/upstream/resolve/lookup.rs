@@ -250,17 +250,19 @@ fn is_host(ip: IpAddr) -> bool {
 
 /// What the hosts file says, if it knows the name. Read each time, so that a change counts.
 fn from_hosts(name: &Name) -> Option<Outcome> {
-    let hosts = Hosts::from_system().ok()?;
-    let look = |family| match hosts
-        .lookup_static_host(&Query::query(name.clone(), family))
-        .as_ref()
-        .map(found)
-    {
-        Some(Reply::Found { addresses, .. }) => Reply::Found {
-            addresses,
-            ttl: HOSTS_TTL,
-        },
-        _ => Reply::Denied,
+    in_hosts(&Hosts::from_system().ok()?, name)
+}
+
+fn in_hosts(hosts: &Hosts, name: &Name) -> Option<Outcome> {
+    let look = |family| {
+        let lookup = hosts.lookup_static_host(&Query::query(name.clone(), family));
+        match lookup.as_ref().map(found) {
+            Some(Reply::Found { addresses, .. }) => Reply::Found {
+                addresses,
+                ttl: HOSTS_TTL,
+            },
+            _ => Reply::Denied,
+        }
     };
     let outcome = Outcome {
         v4: look(RecordType::A),
@@ -387,5 +389,33 @@ mod tests {
             names(&backend, "db.prod").last().map(String::as_str),
             Some("db.prod.")
         );
+    }
+
+    #[test]
+    fn the_hosts_file_speaks_for_both_families() {
+        let mut hosts = Hosts::default();
+        hosts
+            .read_hosts_conf(&b"10.0.0.1 users my_app # ours\n10.0.0.2 users\n2001:db8::1 orders\n"[..])
+            .expect("read");
+        let look = |name: &str| in_hosts(&hosts, &Name::from_ascii(name).expect("a name"));
+        let found = |text: &[&str]| Reply::Found {
+            addresses: ips(text),
+            ttl: HOSTS_TTL,
+        };
+        let users = Outcome {
+            v4: found(&["10.0.0.1", "10.0.0.2"]),
+            v6: Reply::Denied,
+        };
+        assert_eq!(look("users"), Some(users.clone()));
+        assert_eq!(look("users."), Some(users));
+        assert_eq!(
+            look("orders"),
+            Some(Outcome {
+                v4: Reply::Denied,
+                v6: found(&["2001:db8::1"])
+            })
+        );
+        assert!(look("my_app").is_some());
+        assert_eq!(look("unknown"), None);
     }
 }
