@@ -14,12 +14,13 @@ use gatehouse_http1::{Headers, RequestHead, ResponseHead};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
-use crate::http::address::IpText;
+use crate::http::address::{IpText, PortText};
+use crate::http::client_ip;
 use crate::http::id::Ids;
 use crate::io::Clock;
 use crate::listen::ListenerState;
 use crate::listen::tcp::Open;
-use crate::plan::{Plan, Route};
+use crate::plan::{ForwardedPlan, Plan, Route};
 use crate::policy::Progress;
 use crate::route::Captures;
 use crate::telemetry::record::{self, Record};
@@ -49,7 +50,8 @@ pub struct Response {
 impl Response {
     /// An empty response.
     pub fn new(status: u16) -> Self {
-        let head = ResponseHead { status, ..ResponseHead::default() };
+        let mut head = ResponseHead::default();
+        head.status = status;
         Self { head, body: Body::Empty, declared_length: None, close: false }
     }
 
@@ -81,8 +83,8 @@ pub struct Connection {
     pub peer: IpAddr,
     /// The peer's port; 0 for a Unix socket.
     pub peer_port: u16,
-    /// The port it was accepted on; 0 for a Unix socket.
-    pub local_port: u16,
+    /// The port it was accepted on, as text; empty for a Unix socket.
+    pub local_port_text: PortText,
     /// The peer's address as text, made once.
     pub peer_text: IpText,
     /// `http` or `https`.
@@ -101,6 +103,22 @@ pub struct Client {
     pub text: IpText,
     /// True if the peer may speak for others (it is in `forwarded.trusted`).
     pub is_trusted_peer: bool,
+    /// `http` or `https`: what the client used, as far as a trusted peer says.
+    pub scheme: &'static str,
+}
+
+impl Client {
+    /// Finds out who calls on a connection, by what its head says.
+    fn of(connection: &Connection, head: &RequestHead, settings: &ForwardedPlan) -> Self {
+        if settings.settings.trusted.is_empty() {
+            let (ip, text) = (connection.peer, connection.peer_text);
+            return Self { ip, text, is_trusted_peer: false, scheme: connection.scheme };
+        }
+        let found = client_ip::resolve(connection.peer, &head.headers, &settings.settings);
+        let text = if found.ip == connection.peer { connection.peer_text } else { IpText::new(found.ip) };
+        let scheme = client_ip::scheme(connection.scheme, &head.headers, found);
+        Self { ip: found.ip, text, is_trusted_peer: found.trusted_peer, scheme }
+    }
 }
 
 /// One request and its answer.
@@ -113,6 +131,8 @@ pub struct Exchange {
     pub ids: Ids,
     /// What the route's path captured.
     pub captures: Captures,
+    /// The path the route was matched by, once another took its place.
+    pub(crate) matched_path: Option<Box<str>>,
     /// The connection it came on.
     pub connection: Rc<Connection>,
     pub(crate) worker: Rc<Worker>,
@@ -124,6 +144,8 @@ pub struct Exchange {
     pub(crate) ran: Ran,
     /// True if the route was chosen by version: the answer then varies by it.
     pub(crate) vary: bool,
+    /// True if the client can take trailer fields.
+    pub(crate) accepts_trailers: bool,
     current: usize,
     slots: Vec<Option<Box<dyn Any>>>,
 }
@@ -147,10 +169,11 @@ impl Exchange {
     ) -> Self {
         connection.requests.set(connection.requests.get() + 1);
         Self {
-            client: Client { ip: connection.peer, text: connection.peer_text, is_trusted_peer: false },
+            client: Client::of(connection, &request.head, &plan.forwarded),
             request,
             ids: Ids::default(),
             captures: Captures::default(),
+            matched_path: None,
             connection: connection.clone(),
             worker: worker.clone(),
             plan,
@@ -160,6 +183,7 @@ impl Exchange {
             route: None,
             ran: Ran::default(),
             vary: false,
+            accepts_trailers: false,
             current: 0,
             slots: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! The gateway: the plan that runs now, the state that outlives it, and what all workers share.
 
+use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -142,13 +143,23 @@ pub struct PlanRef(Rc<Held>);
 struct Held {
     plan: Arc<Plan>,
     upstreams: Box<[Local]>,
+    /// Requests each route has spread over its upstreams.
+    dealt: Box<[Cell<u64>]>,
 }
 
 impl PlanRef {
     /// Takes hold of a plan for a worker.
     pub(crate) fn new(plan: Arc<Plan>, worker: usize) -> Self {
         let upstreams = plan.upstreams.iter().map(|upstream| Local::new(upstream, worker)).collect();
-        Self(Rc::new(Held { plan, upstreams }))
+        let dealt = plan.routes.iter().map(|_| Cell::new(0)).collect();
+        Self(Rc::new(Held { plan, upstreams, dealt }))
+    }
+
+    /// Counts the requests a route spreads, for each its own count.
+    pub(crate) fn deal(&self, route: usize) -> u64 {
+        let Some(dealt) = self.0.dealt.get(route) else { return 0 };
+        dealt.set(dealt.get().wrapping_add(1));
+        dealt.get()
     }
 
     /// An upstream and what this worker remembers of it.

@@ -21,4 +21,5 @@ pub mod state;
 pub mod telemetry;
 pub mod timer;
 pub mod upstream;
+mod variables;
 pub mod worker;

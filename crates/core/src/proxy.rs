@@ -6,7 +6,7 @@
 use crate::action;
 use crate::exchange::{Exchange, Response};
 use crate::failure::Failure;
-use crate::http::{client_ip, id, respond, screen};
+use crate::http::{id, respond, screen};
 
 /// Answers one request. Never fails: what goes wrong becomes a response.
 pub async fn handle(ex: &mut Exchange) -> Response {
@@ -26,7 +26,6 @@ pub fn refuse(ex: &mut Exchange, failure: &Failure) -> Response {
 }
 
 async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
-    client_ip::resolve(ex);
     id::assign(ex);
     screen::request(ex)?;
     let plan = ex.plan.clone();

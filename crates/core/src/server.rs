@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::config::{Address, Config, Diagnostic};
+use crate::config::{Address, Config, Diagnostic, Reader};
 use crate::gateway::Gateway;
 use crate::listen::Listeners;
 use crate::plan::{self, Inputs, Plan};
@@ -59,7 +59,7 @@ pub struct Server {
 }
 
 /// Compiles a document without running it: what `gatehouse check` does.
-pub fn check(config: &Config, kinds: &'static [Kind]) -> Result<Plan, Vec<Diagnostic>> {
+pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result<Plan, Vec<Diagnostic>> {
     let metrics = metrics::Metrics::new(&metrics::Options::default());
     plan::compile(
         config,
@@ -69,6 +69,7 @@ pub fn check(config: &Config, kinds: &'static [Kind]) -> Result<Plan, Vec<Diagno
             metrics: &metrics,
             endpoints: &Endpoints::new(),
             resolver: &Resolver::offline(),
+            reader,
             hash: String::new(),
         },
     )
@@ -78,6 +79,7 @@ impl Server {
     /// Starts serving a document. `background` takes slow and rare work and must not be a worker's.
     pub async fn start(
         config: &Config,
+        reader: &Reader,
         hash: String,
         kinds: &'static [Kind],
         background: Handle,
@@ -97,7 +99,7 @@ impl Server {
             resolver: Resolver::new(&config.dns, background.clone()),
         };
         let states = States::default();
-        let plan = shared.compile(config, hash, &states, &telemetry).map_err(StartError::Diagnostics)?;
+        let plan = shared.compile(config, reader, hash, &states, &telemetry).map_err(StartError::Diagnostics)?;
         let prepared = Listeners::default()
             .prepare(&config.listeners, &telemetry.metrics)
             .map_err(StartError::Diagnostics)?;
@@ -126,15 +128,15 @@ impl Server {
     }
 
     /// Puts another document to work. On any error everything stays as it was.
-    pub async fn reload(&mut self, config: &Config, hash: String) -> Result<(), Vec<Diagnostic>> {
-        let outcome = self.try_reload(config, hash).await;
+    pub async fn reload(&mut self, config: &Config, reader: &Reader, hash: String) -> Result<(), Vec<Diagnostic>> {
+        let outcome = self.try_reload(config, reader, hash).await;
         self.gateway.telemetry().metrics.events().reloaded(outcome.is_ok());
         outcome
     }
 
-    async fn try_reload(&mut self, config: &Config, hash: String) -> Result<(), Vec<Diagnostic>> {
+    async fn try_reload(&mut self, config: &Config, reader: &Reader, hash: String) -> Result<(), Vec<Diagnostic>> {
         let telemetry = self.gateway.telemetry();
-        let plan = self.shared.compile(config, hash, self.gateway.states(), telemetry)?;
+        let plan = self.shared.compile(config, reader, hash, self.gateway.states(), telemetry)?;
         let prepared = self.listeners.prepare(&config.listeners, &telemetry.metrics)?;
         let output = access_output(config);
         if output != self.output {
@@ -176,6 +178,7 @@ impl Shared {
     fn compile(
         &self,
         config: &Config,
+        reader: &Reader,
         hash: String,
         states: &States,
         telemetry: &Telemetry,
@@ -188,6 +191,7 @@ impl Shared {
                 metrics: &telemetry.metrics,
                 endpoints: &self.endpoints,
                 resolver: &self.resolver,
+                reader,
                 hash,
             },
         )

@@ -128,7 +128,7 @@ async fn run(worker: Worker, mut inbox: mpsc::Receiver<Command>) {
             command = inbox.recv() => match command {
                 Some(Command::Accept(acceptor)) => { tokio::task::spawn_local(acceptor.run(worker.clone())); }
                 Some(Command::Serve(accepted)) => accepted.serve(&worker),
-                Some(Command::Stir) => worker.timers.stir(),
+                Some(Command::Stir) => worker.timers.wake_all(),
                 Some(Command::Stop) | None => break,
             },
             _ = housekeeping.tick() => worker.look_after(),
@@ -199,7 +199,7 @@ impl Worker {
 
     /// 128 random bits, good for ids and spreading, not for secrets (xoroshiro128+).
     pub(crate) fn random(&self) -> [u64; 2] {
-        let mut step = || {
+        let step = || {
             let [s0, s1] = self.random.get();
             let mixed = s1 ^ s0;
             self.random.set([s0.rotate_left(24) ^ mixed ^ (mixed << 16), mixed.rotate_left(37)]);

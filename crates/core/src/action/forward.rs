@@ -5,10 +5,12 @@
 
 use super::rewrite::PathRewrite;
 use super::split::Split;
-use crate::config::Sticky;
+use super::with_source;
+use crate::config::{HostHeader, Sticky};
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
-use crate::http::hop;
+use crate::http::hop::Hop;
+use crate::http::screen;
 use crate::io::Total;
 use crate::policy::Progress;
 use crate::upstream::attempt::{self, Failed};
@@ -24,18 +26,7 @@ pub struct Forward {
     /// What becomes of the path.
     pub path: PathRewrite,
     /// What becomes of the host.
-    pub host: HostRewrite,
-}
-
-/// The `Host` an endpoint gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostRewrite {
-    /// The client's.
-    Preserve,
-    /// The endpoint's own.
-    Upstream,
-    /// This one.
-    Literal(Box<str>),
+    pub host: HostHeader,
 }
 
 /// One upstream, or several by weight.
@@ -44,23 +35,26 @@ pub enum Targets {
     One(usize),
     /// One of several.
     Split {
-        /// The weights; the values are indices in the plan.
+        /// The weights.
         split: Split,
+        /// Their indices in the plan, in the same order.
+        upstreams: Box<[usize]>,
         /// What keeps a client with the same one.
         sticky: Option<Sticky>,
     },
 }
 
 impl Targets {
-    fn choose(&self, ex: &Exchange) -> usize {
+    fn choose(&self, ex: &Exchange) -> Option<usize> {
         match self {
-            Self::One(index) => *index,
-            Self::Split { split, sticky } => {
-                let [random, _] = ex.worker.random();
-                match sticky.as_ref().and_then(|by| sticky_key(ex, by)) {
+            Self::One(index) => Some(*index),
+            Self::Split { split, upstreams, sticky } => {
+                let key = sticky.as_ref().and_then(|by| sticky_key(ex, by));
+                let chosen = match key {
                     Some(key) => split.sticky(&key),
-                    None => split.spread(random),
-                }
+                    None => split.deal(ex.route.map_or(0, |route| ex.plan.deal(route))),
+                };
+                upstreams.get(chosen?).copied()
             }
         }
     }
@@ -71,7 +65,7 @@ fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
     let headers = &ex.request.head.headers;
     match by {
         Sticky::Header(name) => headers.find(name.as_bytes()).map(<[u8]>::to_vec),
-        Sticky::Cookie(name) => crate::route::cookie(headers, name).map(<[u8]>::to_vec),
+        Sticky::Cookie(name) => crate::route::cookies(headers, name).next().map(<[u8]>::to_vec),
         Sticky::ClientIp => Some(ex.client.text.as_bytes().to_vec()),
         // No policy finds a consumer yet.
         Sticky::Consumer => None,
@@ -81,16 +75,15 @@ fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
 /// Forwards the exchange.
 pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response, Failure> {
     let plan = ex.plan.clone();
-    let index = forward.targets.choose(ex);
-    // Invariant: the plan was compiled with these indices.
-    let Some((upstream, local)) = plan.upstream(index) else {
+    ex.record.upstream = forward.targets.choose(ex);
+    // Invariant: the plan was compiled with these indices, and weights that are not all 0.
+    let Some((upstream, local)) = ex.record.upstream.and_then(|index| plan.upstream(index)) else {
         return Err(Failure::new(Code::Internal).detail("the route names no upstream"));
     };
-    ex.record.upstream = Some(index);
     bound(ex, upstream.timeouts.total);
 
-    let prefix = forward.path.apply(ex)?;
-    hop::to_upstream(ex, &plan.forwarded.fields, prefix.as_deref())?;
+    let stripped = rewrite(ex, &forward.path)?;
+    mark(ex, stripped)?;
 
     let mut ran = Progress::default();
     let reply = upstream.policies.on_request(ex, &mut ran).await;
@@ -102,12 +95,45 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     Ok(response)
 }
 
+/// Puts the forwarded path in the place of the client's; gives the prefix that was taken off.
+fn rewrite<'f>(ex: &mut Exchange, rewrite: &'f PathRewrite) -> Result<Option<&'f str>, Failure> {
+    if rewrite.is_nothing() {
+        return Ok(None);
+    }
+    let (path, stripped) = with_source(ex, |source| {
+        let rewritten = rewrite.apply(source).map_err(|refusal| screen::refused(&refusal))?;
+        Ok::<_, Failure>((rewritten.path.into_owned(), rewritten.stripped.is_some()))
+    })?;
+    let before = ex.request.head.path().to_owned();
+    ex.request.head.set_path(&path);
+    ex.matched_path = Some(before.into());
+    Ok(rewrite.prefix().filter(|_| stripped))
+}
+
+/// Tells the upstream about the client and its request.
+fn mark(ex: &mut Exchange, prefix: Option<&str>) -> Result<(), Failure> {
+    let (plan, connection) = (ex.plan.clone(), ex.connection.clone());
+    let host = ex.request.head.authority().to_owned();
+    let hop = Hop {
+        peer: connection.peer_text.as_str(),
+        trusted_peer: ex.client.is_trusted_peer,
+        host: &host,
+        scheme: connection.scheme,
+        port: connection.local_port_text.as_str(),
+        prefix,
+        version: ex.request.head.version,
+    };
+    plan.forwarded.fields.apply(&mut ex.request.head.headers, &hop).map_err(|error| {
+        Failure::new(Code::LoopDetected).safe_detail(error.to_string())
+    })
+}
+
 /// Asks endpoints until one takes the request.
 async fn attempts(
     ex: &mut Exchange,
     upstream: &Upstream,
     local: &Local,
-    host: &HostRewrite,
+    host: &HostHeader,
 ) -> Result<Response, Failure> {
     let mut tried = Vec::new();
     let mut last = None;

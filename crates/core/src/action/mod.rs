@@ -5,11 +5,12 @@ pub mod reply;
 pub mod rewrite;
 pub mod split;
 
-pub use forward::{Forward, HostRewrite, Targets};
+pub use forward::{Forward, Targets};
 pub use reply::{Redirect, Reply};
 
 use crate::exchange::{Exchange, Response};
 use crate::failure::Failure;
+use rewrite::Source;
 
 /// What answers a route.
 pub enum Action {
@@ -19,6 +20,19 @@ pub enum Action {
     Reply(Reply),
     /// A redirect.
     Redirect(Redirect),
+}
+
+/// Calls `make` with what paths and locations are made of.
+fn with_source<T>(ex: &Exchange, make: impl FnOnce(&Source<'_>) -> T) -> T {
+    let head = &ex.request.head;
+    make(&Source {
+        scheme: ex.client.scheme,
+        host: head.authority(),
+        path: head.path(),
+        query: head.query(),
+        captures: &ex.captures,
+        other: &|variable, out| ex.variable(variable, out),
+    })
 }
 
 /// Runs a route's action.

@@ -1,12 +1,14 @@
 //! Answers made here: static replies and redirects.
 
 use bytes::Bytes;
-use gatehouse_http1::{Headers, Known, ResponseHead};
+use gatehouse_http1::{Headers, Known};
 
-use super::rewrite::RedirectTarget;
+use super::rewrite::redirect::Target;
+use super::with_source;
 use crate::body::Body;
 use crate::exchange::{Exchange, Response};
 use crate::failure::Failure;
+use crate::http::screen;
 
 /// A response written in the document.
 pub struct Reply {
@@ -21,7 +23,7 @@ pub struct Reply {
 impl Reply {
     pub(super) fn answer(&self) -> Response {
         let mut response = Response::new(self.status);
-        response.head = ResponseHead { status: self.status, headers: self.headers.clone(), ..ResponseHead::default() };
+        response.head.headers = self.headers.clone();
         response.body = Body::from(self.body.clone());
         response
     }
@@ -32,14 +34,14 @@ pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
     /// Where to.
-    pub target: RedirectTarget,
+    pub target: Target,
 }
 
 impl Redirect {
-    pub(super) fn answer(&self, ex: &mut Exchange) -> Result<Response, Failure> {
-        let location = self.target.build(ex)?;
+    pub(super) fn answer(&self, ex: &Exchange) -> Result<Response, Failure> {
+        let location = with_source(ex, |source| self.target.location(source)).map_err(|r| screen::refused(&r))?;
         let mut response = Response::new(self.status);
-        response.headers_mut().set(Known::Location, &location);
+        response.headers_mut().set(Known::Location, location.as_bytes());
         Ok(response)
     }
 }

@@ -40,6 +40,7 @@ pub enum Code {
     Overloaded,
     DeadlineExceeded,
     Draining,
+    LoopDetected,
     PolicyFailed,
     Internal,
 }
@@ -160,7 +161,7 @@ const fn retried(row: Row, retry: Retry) -> Row {
     Row { retry, ..row }
 }
 
-const TABLE: [Row; 32] = [
+const TABLE: [Row; 33] = [
     closing(row(
         Code::BadRequest,
         "bad_request",
@@ -464,6 +465,17 @@ const TABLE: [Row; 32] = [
         "The gateway is ending and takes no new requests on this connection.",
         "Try again on a new connection. A load balancer that watches `/readyz` will have moved on.",
     )),
+    row(
+        Code::LoopDetected,
+        "loop_detected",
+        508,
+        Fault::Gateway,
+        "the request is forwarded in circles",
+        "Our own name stands in `Via` more often than any honest path explains: some upstream sends the \
+         request back to this gateway.",
+        "Look for a route whose upstream is, perhaps through others, this gateway itself. Give gateways \
+         that are chained on purpose different names with `forwarded.via`.",
+    ),
     row(
         Code::PolicyFailed,
         "policy_failed",

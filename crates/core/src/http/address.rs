@@ -50,6 +50,32 @@ impl std::fmt::Write for IpText {
     }
 }
 
+/// A port as text; empty for 0.
+#[derive(Clone, Copy, Default)]
+pub struct PortText {
+    bytes: [u8; 5],
+    len: u8,
+}
+
+impl PortText {
+    /// The decimal text of a port.
+    pub fn new(port: u16) -> Self {
+        let mut text = Self::default();
+        if port != 0 {
+            for (to, from) in text.bytes.iter_mut().zip(port.to_string().bytes()) {
+                *to = from;
+                text.len += 1;
+            }
+        }
+        text
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,7 +40,11 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
 /// What every response gets on its way out: the ids, and no field that belongs to another connection.
 pub(crate) fn finish(ex: &mut Exchange, mut response: Response) -> Response {
     let headers = &mut response.head.headers;
-    hop::finish_response(headers, &ex.worker.http_date());
+    hop::clean_response(headers);
+    hop::add_date(headers, ex.worker.http_date().as_bytes());
+    if let Some(vary) = ex.plan.vary.as_deref().filter(|_| ex.vary) {
+        headers.append(Known::Vary, vary.as_bytes());
+    }
     headers.set(Known::XRequestId, ex.ids.request.as_bytes());
     headers.set(Known::XCorrelationId, ex.ids.correlation.as_bytes());
     ex.record.status = response.head.status;

@@ -1,7 +1,8 @@
 //! What a request must satisfy before it is routed, and what its route allows.
 
-use gatehouse_http1::Method;
+use gatehouse_http1::{Known, Method};
 
+use super::hop;
 use super::normalize::{self, Form, Shape};
 use crate::config::Underscores;
 use crate::exchange::Exchange;
@@ -16,7 +17,7 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
         let detail = "CONNECT is not served here";
         return Err(Failure::new(Code::NotImplemented).safe_detail(detail).close(true));
     }
-    if head.headers.has_underscore() {
+    if head.headers.has_underscore_lookalike() {
         match ex.plan.client.underscores {
             Underscores::Allow => {}
             Underscores::Drop => head.headers.retain(|_, name, _| !imitates_known(name)),
@@ -29,6 +30,8 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
             }
         }
     }
+    ex.accepts_trailers = head.headers.list(Known::Te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    hop::clean_request(&mut head.headers, false);
     // The usual path is in normal form already. One with doubled or escaped slashes is normalised by
     // the table, in the form of the route it matches.
     if normalize::shape(head.path()) == Shape::Plain {
@@ -54,7 +57,7 @@ pub(crate) fn limits(ex: &mut Exchange, route: &Route) -> Result<(), Failure> {
 
 /// True for a name that some upstreams would take for a known one, because to them `_` is `-`.
 fn imitates_known(name: &[u8]) -> bool {
-    gatehouse_http1::imitates_known(name)
+    Known::lookalike(name).is_some()
 }
 
 /// The failure for a request that no route answers.
@@ -76,6 +79,6 @@ pub(crate) fn missed(miss: &Miss<'_>) -> Failure {
     }
 }
 
-fn refused(refusal: &normalize::Refusal) -> Failure {
+pub(crate) fn refused(refusal: &normalize::Refusal) -> Failure {
     Failure::new(Code::BadRequest).safe_detail(refusal.to_string())
 }

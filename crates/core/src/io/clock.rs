@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Code, Failure};
+use crate::telemetry::metrics;
 use crate::timer::{Deadline, Timers, Which};
 
 /// A phase bounded only by the whole exchange.
@@ -47,6 +48,20 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// The phase as metrics name it.
+    pub(crate) fn label(self) -> metrics::Phase {
+        match self {
+            Self::Idle | Self::KeepAlive => metrics::Phase::KeepAlive,
+            Self::Head => metrics::Phase::ClientHead,
+            Self::Body => metrics::Phase::ClientBody,
+            Self::Write | Self::Linger => metrics::Phase::ClientWrite,
+            Self::Connect => metrics::Phase::Connect,
+            Self::FirstByte | Self::Continue => metrics::Phase::FirstByte,
+            Self::UpstreamWrite | Self::UpstreamIdle => metrics::Phase::UpstreamIdle,
+            Self::Policy => metrics::Phase::Exchange,
+        }
+    }
+
     /// What to tell when this phase took too long.
     fn failure(self) -> Failure {
         match self {

@@ -78,7 +78,7 @@ impl Listeners {
             }
             let options = socket::Options {
                 backlog: listener.backlog,
-                unix_mode: listener.unix_mode.map(config::FileMode::get),
+                unix_mode: listener.unix_mode.map(|mode| mode.0),
             };
             let bound = socket::bind(&listener.address, options).and_then(|bound| {
                 let address = bound.address().unwrap_or_else(|_| listener.address.clone());

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use super::socket::{self, Bound};
 use super::{ListenerState, proxy_protocol};
 use crate::exchange::Connection;
 use crate::gateway::Gateway;
-use crate::http::address::IpText;
+use crate::http::address::{IpText, PortText};
 use crate::http::h1;
 use crate::io::{Buffer, Clock, Phase, Stream};
 use crate::telemetry::metrics::Refused;
@@ -36,11 +36,11 @@ pub(crate) struct Acceptor {
     socket: Bound,
 }
 
-impl AsRawFd for Acceptor {
-    fn as_raw_fd(&self) -> RawFd {
+impl AsFd for Acceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
-            Bound::Tcp(socket) => socket.as_raw_fd(),
-            Bound::Unix(socket, _) => socket.as_raw_fd(),
+            Bound::Tcp(socket) => socket.as_fd(),
+            Bound::Unix(socket, _) => socket.as_fd(),
         }
     }
 }
@@ -82,7 +82,7 @@ impl Acceptor {
     /// Accepts until the listener is closed.
     pub(crate) async fn run(self, worker: Rc<Worker>) {
         let listener = self.listener.clone();
-        let socket = match AsyncFd::new(self) {
+        let socket = match AsyncFd::register(self) {
             Ok(socket) => socket,
             Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot accept"),
         };
@@ -198,7 +198,7 @@ impl Accepted {
         let connection = Rc::new(Connection {
             peer: ip,
             peer_port: peer.map_or(0, |peer| peer.port()),
-            local_port,
+            local_port_text: PortText::new(local_port),
             peer_text: IpText::new(ip),
             scheme: "http",
             requests: 0.into(),

@@ -4,55 +4,50 @@ use bytes::Bytes;
 use gatehouse_http1::{Headers, Known};
 
 use super::compile::Context;
-use crate::action::rewrite::{PathRewrite, RedirectTarget};
+use crate::action::rewrite::redirect::Target;
+use crate::action::rewrite::{PathRewrite, RewriteError};
 use crate::action::split::Split;
-use crate::action::{Action, Forward, HostRewrite, Redirect, Reply, Targets};
+use crate::action::{Action, Forward, Redirect, Reply, Targets};
 use crate::config::{self, Diagnostic};
 
 /// The action of a route; none if something is wrong with it.
-pub(super) fn action(cx: &mut Context<'_>, name: &str, route: &config::Route) -> Option<Action> {
+pub(super) fn action(cx: &mut Context<'_>, name: &str, route: &config::Route, captures: &[&str]) -> Option<Action> {
     if let Some(forward) = &route.forward {
-        return forwarding(cx, name, route, forward).map(Action::Forward);
+        return forwarding(cx, name, forward, captures).map(Action::Forward);
     }
     if let Some(reply) = &route.reply {
         return Some(Action::Reply(self::reply(reply)));
     }
     let redirect = route.redirect.as_ref()?;
-    match RedirectTarget::compile(redirect, route.r#match.path.as_ref()) {
-        Ok(target) => Some(Action::Redirect(Redirect { status: redirect.status.get(), target })),
-        Err((field, message)) => {
-            cx.diagnostics.push(Diagnostic::halves(format!("routes.{name}.redirect.{field}"), &message));
-            None
-        }
-    }
+    let target = noted(cx, &format!("routes.{name}.redirect"), Target::new(redirect, captures))?;
+    Some(Action::Redirect(Redirect { status: redirect.status.get(), target }))
 }
 
-fn forwarding(cx: &mut Context<'_>, name: &str, route: &config::Route, forward: &config::Forward) -> Option<Forward> {
-    let path = match PathRewrite::compile(forward, route.r#match.path.as_ref()) {
-        Ok(path) => Some(path),
-        Err((field, message)) => {
-            cx.diagnostics.push(Diagnostic::halves(format!("routes.{name}.forward.{field}"), &message));
-            None
-        }
-    };
+fn forwarding(cx: &mut Context<'_>, name: &str, forward: &config::Forward, captures: &[&str]) -> Option<Forward> {
+    let path = noted(cx, &format!("routes.{name}.forward"), PathRewrite::new(forward, captures));
     // Names were checked with the document; a missing one has its diagnostic already.
     let targets = match &forward.upstream {
         Some(upstream) => cx.upstreams.get(upstream.as_str()).copied().map(Targets::One),
         None => {
-            let weights: Vec<_> = forward
-                .split
-                .iter()
-                .filter_map(|split| Some((split.upstream.as_str(), *cx.upstreams.get(split.upstream.as_str())?, split.weight)))
-                .collect();
-            Some(Targets::Split { split: Split::new(&weights), sticky: forward.sticky.clone() })
+            let index = |split: &config::Split| cx.upstreams.get(split.upstream.as_str()).copied();
+            let upstreams: Option<Box<[usize]>> = forward.split.iter().map(index).collect();
+            let split = Split::new(forward.split.iter().map(|split| (split.upstream.as_str(), split.weight)));
+            upstreams.map(|upstreams| Targets::Split { split, upstreams, sticky: forward.sticky.clone() })
         }
     };
-    let host = match &forward.host {
-        config::HostHeader::Preserve => HostRewrite::Preserve,
-        config::HostHeader::Upstream => HostRewrite::Upstream,
-        config::HostHeader::Literal(text) => HostRewrite::Literal(text.as_str().into()),
-    };
-    Some(Forward { targets: targets?, path: path?, host })
+    Some(Forward { targets: targets?, path: path?, host: forward.host.clone() })
+}
+
+/// Notes what is wrong with the settings below `path`.
+fn noted<T>(cx: &mut Context<'_>, path: &str, compiled: Result<T, Vec<RewriteError>>) -> Option<T> {
+    match compiled {
+        Ok(value) => Some(value),
+        Err(errors) => {
+            let at = |error: RewriteError| Diagnostic::halves(format!("{path}.{}", error.field), &error.message);
+            cx.diagnostics.extend(errors.into_iter().map(at));
+            None
+        }
+    }
 }
 
 fn reply(reply: &config::Reply) -> Reply {

@@ -11,8 +11,8 @@ use gatehouse_http1::HeadLimits;
 
 use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
-use crate::config::{self, Config, Diagnostic};
-use crate::http::hop::ForwardedFields;
+use crate::config::{self, Config, Diagnostic, Reader};
+use crate::http::hop::Forwarding;
 use crate::policy::Kind;
 use crate::route::{Rule, Table, Versions};
 use crate::state::States;
@@ -34,6 +34,8 @@ pub struct Inputs<'a> {
     pub endpoints: &'a Arc<Endpoints>,
     /// Resolves the names of endpoints.
     pub resolver: &'a Arc<Resolver>,
+    /// Reads the settings of policies.
+    pub reader: &'a Reader,
     /// Identifies the document's text.
     pub hash: String,
 }
@@ -66,7 +68,9 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
     let routes: Vec<_> =
         config.routes.iter().filter_map(|(name, route)| self::route(&mut cx, &mut chains, name, route)).collect();
     policies::check_unused(&mut cx, &mut chains);
-    let table = table(&mut cx);
+    let versions = versions(&mut cx);
+    let vary = versions.vary().map(Box::from);
+    let table = table(&mut cx, versions);
     let Context { diagnostics, files, .. } = cx;
     match table {
         Some(table) if diagnostics.is_empty() => Ok(Plan {
@@ -82,25 +86,30 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
             unmatched: inputs.metrics.unmatched(),
             files,
             table,
+            vary,
         }),
         _ => Err(diagnostics),
     }
 }
 
-fn table(cx: &mut Context<'_>) -> Option<Table> {
-    let versions = match cx.config.versions.as_ref().map(Versions::new) {
+fn versions(cx: &mut Context<'_>) -> Versions {
+    match cx.config.versions.as_ref().map(Versions::new) {
         None => Versions::default(),
         Some(Ok(versions)) => versions,
         Some(Err(message)) => {
             cx.diagnostics.push(Diagnostic::halves("versions", &message));
-            return None;
+            Versions::default()
         }
-    };
-    let rules = cx.config.routes.iter().enumerate().map(|(id, (name, route))| Rule {
+    }
+}
+
+fn table(cx: &mut Context<'_>, versions: Versions) -> Option<Table> {
+    let config = cx.config;
+    let rules = config.routes.iter().enumerate().map(|(id, (name, route))| Rule {
         id,
         name: name.clone(),
         matches: route.r#match.clone(),
-        paths: route.paths.unwrap_or(cx.config.paths),
+        paths: route.paths.clone().unwrap_or_else(|| config.paths.clone()),
     });
     match Table::build(rules.collect(), versions) {
         Ok(table) => Some(table),
@@ -117,7 +126,8 @@ fn table(cx: &mut Context<'_>) -> Option<Table> {
 
 fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::Route) -> Option<Route> {
     let policies = chains.chain(cx, Attached::Route, &format!("routes.{name}.policies"), &route.policies);
-    let action = action::action(cx, name, route)?;
+    let captures = route.r#match.path.as_ref().map(config::PathPattern::captures).unwrap_or_default();
+    let action = action::action(cx, name, route, &captures)?;
     let version = route.version.as_deref().or(route.r#match.version.as_deref()).unwrap_or_default();
     Some(Route {
         stats: cx.series.route(name, version),
@@ -125,6 +135,7 @@ fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::
         version: version.into(),
         policies,
         action,
+        captures: captures.into_iter().map(Box::from).collect(),
         timeout: route.timeout.map(config::Span::get),
         max_body: route.max_body.map(config::Size::get),
     })
@@ -180,14 +191,6 @@ fn head(bytes: config::Size, fields: u32, target: usize) -> HeadLimits {
     HeadLimits { bytes: usize::try_from(bytes.get()).unwrap_or(usize::MAX), fields: fields as usize, target }
 }
 
-fn forwarded(forwarded: &config::Forwarded) -> ForwardedPlan {
-    ForwardedPlan {
-        trusted: forwarded.trusted.clone(),
-        fields: ForwardedFields {
-            x_forwarded: forwarded.x_forwarded,
-            rfc7239: forwarded.rfc7239,
-            via: forwarded.via.clone().map(String::into_boxed_str),
-        },
-    }
+fn forwarded(settings: &config::Forwarded) -> ForwardedPlan {
+    ForwardedPlan { fields: Forwarding::new(settings), settings: settings.clone() }
 }
-

@@ -7,7 +7,6 @@ mod compile;
 mod action;
 mod policies;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +17,10 @@ use indexmap::IndexMap;
 pub use compile::{Inputs, compile};
 
 use crate::action::Action;
-use crate::config::{self, Cidr, Trust, Underscores};
+use crate::config::{self, Trust, Underscores};
 use crate::exchange::Exchange;
 use crate::failure::Failure;
-use crate::http::hop::ForwardedFields;
+use crate::http::hop::Forwarding;
 use crate::policy::Chain;
 use crate::route::{Query, Table};
 use crate::telemetry::metrics::RouteStats;
@@ -52,6 +51,7 @@ pub struct Plan {
     /// Files this plan was made from, besides the document's own.
     pub files: Vec<PathBuf>,
     pub(crate) table: Table,
+    pub(crate) vary: Option<Box<str>>,
 }
 
 /// A compiled route.
@@ -64,6 +64,8 @@ pub struct Route {
     pub policies: Chain,
     /// What answers.
     pub action: Action,
+    /// The names of what its path captures.
+    pub captures: Box<[Box<str>]>,
     /// Bounds the whole exchange.
     pub timeout: Option<Duration>,
     /// Bounds the request's body, in bytes.
@@ -106,17 +108,10 @@ pub struct ClientLimits {
 
 /// Whom to believe, and what to tell upstreams.
 pub struct ForwardedPlan {
-    /// Peers that may speak for others.
-    pub trusted: Vec<Cidr>,
-    /// Which fields are added.
-    pub fields: ForwardedFields,
-}
-
-impl ForwardedPlan {
-    /// True if `peer` may speak for others.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted.iter().any(|cidr| cidr.contains(peer))
-    }
+    /// The settings as written, among them the peers that may speak for others.
+    pub settings: config::Forwarded,
+    /// The fields that are added.
+    pub fields: Forwarding,
 }
 
 impl Plan {
@@ -143,10 +138,5 @@ impl Plan {
         ex.route = Some(id);
         // Invariant: the table was built from these routes, so its ids are their indices.
         self.routes.get(id).ok_or_else(|| Failure::new(crate::failure::Code::Internal).detail("the table names no route"))
-    }
-
-    /// What `Vary` must say on answers that were routed by version.
-    pub(crate) fn vary(&self) -> Option<&str> {
-        self.table.versions().vary()
     }
 }

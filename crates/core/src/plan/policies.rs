@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::Context;
-use crate::config::{Config, Diagnostic, PolicyEntry, nearest};
+use crate::config::{Config, Diagnostic, PolicyEntry, closest};
 use crate::policy::{Chain, Compile, Policy};
 
 /// Where a chain is attached. An exchange meets at most one of each, so each place has one range of
@@ -76,7 +76,7 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
     let Some(kind) = kinds.iter().find(|kind| kind.name == name) else {
         let unknown = Diagnostic::error(format!("{path}.{name}"), format!("there is no policy kind `{name}`")).at_key();
         let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
-        cx.diagnostics.push(match nearest(name, &names) {
+        cx.diagnostics.push(match closest(name, names.iter().copied()) {
             Some(near) => unknown.hint(format!("did you mean `{near}`?")),
             None => unknown.help(format!("kinds are `{}`", names.join("`, `"))),
         });
@@ -86,6 +86,7 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
         path: format!("{path}.{name}"),
         identity: identity.to_owned(),
         states: cx.inputs.states,
+        reader: cx.inputs.reader,
         files: &mut cx.files,
     };
     match (kind.compile)(settings, &mut policy) {

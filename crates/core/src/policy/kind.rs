@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Policy;
-use crate::config::Diagnostic;
+use crate::config::{Diagnostic, Diagnostics, Reader};
 use crate::state::States;
 
 /// Where in a chain a kind belongs; an odd order is a warning, never an error.
@@ -51,6 +51,8 @@ pub struct Compile<'a> {
     pub identity: String,
     /// Live state, found by identity.
     pub states: &'a States,
+    /// Reads settings into types.
+    pub reader: &'a Reader,
     /// Files read so far; they are watched for changes.
     pub files: &'a mut Vec<PathBuf>,
 }
@@ -109,6 +111,9 @@ fn schema<C: PolicyConfig>(generator: &mut SchemaGenerator) -> Schema {
 
 
 fn compile<C: PolicyConfig>(value: &Value, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
-    let config = crate::config::typed::<C>(value, &cx.path)?;
-    config.compile(cx).map_err(|diagnostic| vec![diagnostic])
+    let mut diagnostics = Diagnostics::default();
+    match cx.reader.read_clean::<C>(value, &cx.path, &mut diagnostics) {
+        Some(config) => config.compile(cx).map_err(|diagnostic| vec![diagnostic]),
+        None => Err(diagnostics.iter().cloned().collect()),
+    }
 }

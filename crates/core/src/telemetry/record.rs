@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure, Fault};
-use crate::http::h1::PROTOCOL;
 use crate::telemetry::access::Line;
 use crate::telemetry::metrics::Done;
 use crate::upstream::endpoint::Endpoint;
@@ -147,7 +146,7 @@ impl Exchange {
             user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),
             client_ip: self.client.text.as_str(),
             host: head.authority().as_bytes(),
-            protocol: PROTOCOL,
+            protocol: head.version.as_str(),
             listener: &self.connection.listener.name,
             route: route.map(|route| &*route.name),
             version: route.map(|route| &*route.version).filter(|version| !version.is_empty()),

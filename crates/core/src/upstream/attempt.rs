@@ -19,9 +19,9 @@ use super::endpoint::Endpoint;
 use super::lease::Lease;
 use super::pool::PooledStream;
 use super::talk::Talk;
-use crate::action::HostRewrite;
+use crate::action::rewrite;
 use crate::body::Body;
-use crate::config::Address;
+use crate::config::{Address, HostHeader};
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::io::{Buffer, Intake, Phase, Sender, Stream};
@@ -44,7 +44,7 @@ pub(crate) async fn send(
     ex: &mut Exchange,
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
-    host: &HostRewrite,
+    host: &HostHeader,
 ) -> Result<Response, Failed> {
     let since = Instant::now();
     let mut stream = match connect(ex, upstream, endpoint, false).await {
@@ -87,7 +87,7 @@ pub(crate) async fn send(
 }
 
 /// A pooled connection, unless `fresh`; else a new one.
-async fn connect(ex: &mut Exchange, upstream: &Upstream, endpoint: &Endpoint, fresh: bool) -> Result<PooledStream, Failure> {
+async fn connect(ex: &mut Exchange, upstream: &Upstream, endpoint: &Arc<Endpoint>, fresh: bool) -> Result<PooledStream, Failure> {
     let worker = ex.worker.clone();
     if !fresh {
         if let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
@@ -107,7 +107,7 @@ async fn connect(ex: &mut Exchange, upstream: &Upstream, endpoint: &Endpoint, fr
     match connected {
         Ok(stream) => {
             endpoint.connected();
-            Ok(PooledStream::new(stream, worker.now(), upstream.stats.clone(), worker.index))
+            Ok(PooledStream::new(stream, worker.now(), endpoint, upstream.stats.clone(), worker.index))
         }
         Err(failure) => {
             endpoint.connect_failed();
@@ -135,14 +135,10 @@ fn request_framing(ex: &Exchange) -> Framing {
     }
 }
 
-fn encode_head(out: &mut Vec<u8>, ex: &Exchange, endpoint: &Endpoint, host: &HostRewrite, framing: Framing) {
+fn encode_head(out: &mut Vec<u8>, ex: &Exchange, endpoint: &Endpoint, host: &HostHeader, framing: Framing) {
     let head = &ex.request.head;
     encode::request_line(out, &head.method, head.path(), head.query());
-    let host = match host {
-        HostRewrite::Preserve if !head.authority().is_empty() => head.authority(),
-        HostRewrite::Preserve | HostRewrite::Upstream => &endpoint.authority,
-        HostRewrite::Literal(text) => text,
-    };
+    let host = rewrite::host(host, head.authority(), &endpoint.authority);
     encode::field(out, b"host", host.as_bytes());
     encode::fields(out, &head.headers);
     encode::framing(out, framing);

@@ -7,10 +7,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::io::Stream;
+use super::endpoint::Endpoint;
 use crate::telemetry::metrics::{Closed, UpstreamStats};
 
 /// How long and how often connections are reused.
@@ -36,6 +37,8 @@ pub struct PooledStream {
     pub connected: Instant,
     /// How long the endpoint keeps it open when idle, if it said so (`Keep-Alive: timeout=n`).
     pub endpoint_idle: Option<Duration>,
+    /// Weak, so that an endpoint no upstream names any more goes away, and then its connections.
+    endpoint: Weak<Endpoint>,
     stats: Arc<UpstreamStats>,
     worker: usize,
     ending: Closed,
@@ -43,9 +46,16 @@ pub struct PooledStream {
 
 impl PooledStream {
     /// A new connection, about to carry its first request.
-    pub fn new(stream: Stream, now: Instant, stats: Arc<UpstreamStats>, worker: usize) -> Self {
+    pub fn new(
+        stream: Stream,
+        now: Instant,
+        endpoint: &Arc<Endpoint>,
+        stats: Arc<UpstreamStats>,
+        worker: usize,
+    ) -> Self {
         stats.shard(worker).opened.inc();
-        Self { stream, requests: 1, connected: now, endpoint_idle: None, stats, worker, ending: Closed::Failed }
+        let endpoint = Arc::downgrade(endpoint);
+        Self { stream, requests: 1, connected: now, endpoint_idle: None, endpoint, stats, worker, ending: Closed::Failed }
     }
 
     /// True if it has served a request before this one.
@@ -132,12 +142,11 @@ impl Pools {
 
     /// Closes what idled too long, what its endpoint has closed, and what goes to endpoints that are
     /// gone.
-    pub fn sweep(&self, now: Instant, mut lives: impl FnMut(u32) -> bool) {
-        self.idle.borrow_mut().retain(|&endpoint, pool| {
-            let lives = lives(endpoint);
+    pub fn sweep(&self, now: Instant) {
+        self.idle.borrow_mut().retain(|_, pool| {
             for mut idle in std::mem::take(pool) {
                 let fault = match () {
-                    () if !lives => Some(Closed::Removed),
+                    () if idle.stream.endpoint.strong_count() == 0 => Some(Closed::Removed),
                     () if idle.since >= now => None,
                     () => idle.fault(now),
                 };

@@ -97,7 +97,7 @@ async fn idle(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &C
     })
     .await;
     if !readable && connection.requests.get() == 0 && !worker.is_draining() {
-        worker.metrics.client_timeout(phase);
+        worker.metrics.timed_out(phase.label());
     }
     readable
 }
@@ -218,7 +218,7 @@ async fn read_head(
             Ok(Ok(n)) => buffer.filled(n),
             Ok(Err(_)) => return Ok(None),
             Err(failure) => {
-                worker.metrics.client_timeout(Phase::Head);
+                worker.metrics.timed_out(Phase::Head.label());
                 return Err(failure);
             }
         }
