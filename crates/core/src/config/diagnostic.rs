@@ -230,6 +230,15 @@ impl Diagnostics {
         self.0.iter()
     }
 
+    /// Says where those from this number on are, if they do not know it.
+    pub(crate) fn place_from(&mut self, first: usize, place: Option<&Place>) {
+        for diagnostic in self.0.iter_mut().skip(first) {
+            if diagnostic.place.is_none() {
+                diagnostic.place = place.cloned();
+            }
+        }
+    }
+
     /// Looks up where those are that do not know it yet, then sorts by file, line and column.
     pub fn locate(&mut self, sources: &Sources) {
         for diagnostic in &mut self.0 {

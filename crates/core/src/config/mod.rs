@@ -5,9 +5,11 @@
 //! compare by name; their order means nothing. Settings of policies stay raw until the plan is compiled,
 //! because the engine knows no policy.
 
+pub mod check;
 mod client;
 pub mod diagnostic;
 mod listener;
+pub mod load;
 mod policy;
 mod process;
 pub mod reader;
@@ -19,10 +21,12 @@ pub mod types;
 mod upstream;
 pub mod yaml;
 
+pub use check::{Broken, compile_regex};
 pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use listener::{Listener, ProxyProtocol};
+pub use load::{Loaded, load, load_str};
 pub use policy::PolicyEntry;
 pub use process::{AccessLog, Admin, Dns, Level, Log, LogFormat, Process};
 pub use reader::{Read, Reader};

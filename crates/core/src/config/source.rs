@@ -53,6 +53,11 @@ impl Source {
             // What is missing is missing below this key.
             at_key = true;
         };
+        self.place_of(spot)
+    }
+
+    /// A spot of this text, cut to its line.
+    pub(crate) fn place_of(&self, spot: yaml::Spot) -> Place {
         // The parser counts blanks after a value to it, and values of several lines go on.
         let rest = self
             .line(spot.line)

@@ -78,6 +78,8 @@ pub struct Problem {
     pub message: String,
     /// Where.
     pub spot: Spot,
+    /// Whether the value at this place is missing for it.
+    pub no_value: bool,
 }
 
 /// What was read.

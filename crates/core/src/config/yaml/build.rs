@@ -76,8 +76,21 @@ impl<'e> Builder<'e> {
             path: self.path(),
             message: message.into(),
             spot,
+            no_value: false,
         };
         self.problems.push(problem);
+    }
+
+    /// A problem that leaves nothing to put where the value belongs.
+    fn no_value(&mut self, spot: Spot, message: impl Into<String>) -> Value {
+        let problem = Problem {
+            path: self.path(),
+            message: message.into(),
+            spot,
+            no_value: true,
+        };
+        self.problems.push(problem);
+        Value::Null
     }
 
     pub(super) fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, span: Span) {
@@ -99,10 +112,7 @@ impl<'e> Builder<'e> {
                 None => Value::String(text.into_owned()),
                 Some(tag) => self.tagged(tag, &text, plain, spot),
             },
-            Err(message) => {
-                self.problem(spot, message);
-                Value::Null
-            }
+            Err(message) => self.no_value(spot, message),
         };
         self.put(value);
     }
@@ -121,20 +131,19 @@ impl<'e> Builder<'e> {
             (true, "bool") => value.is_boolean(),
             (true, "null") => value.is_null(),
             _ => {
-                self.problem(spot, format!("unknown tag `{tag}`; write the value without it"));
-                return Value::Null;
+                return self.no_value(spot, format!("unknown tag `{tag}`; write the value without it"));
             }
         };
-        if !fits {
-            self.problem(
-                spot,
-                format!(
-                    "`{text}` is not what its tag says; write it without `!!{}`",
-                    tag.suffix
-                ),
-            );
+        if fits {
+            return value;
         }
-        value
+        self.no_value(
+            spot,
+            format!(
+                "`{text}` is not what its tag says; write it without `!!{}`",
+                tag.suffix
+            ),
+        )
     }
 
     pub(super) fn open(&mut self, map: bool, tag: Option<&Tag>, span: Span) {
@@ -179,13 +188,15 @@ impl<'e> Builder<'e> {
         let spot = Spot::of(span);
         let advice =
             "write the value again; policies that repeat go to `named_policies` and are called with `use`";
-        self.problem(spot, format!("an alias stands for a value here; {advice}"));
+        let message = format!("an alias stands for a value here; {advice}");
         if self.wants_key() {
+            self.problem(spot, message);
             self.stopped = true;
             return;
         }
         self.note(spot);
-        self.put(Value::Null);
+        let value = self.no_value(spot, message);
+        self.put(value);
     }
 
     fn wants_key(&self) -> bool {
