@@ -158,8 +158,11 @@ fn report_stale(stale: &[String], out: &Path) -> anyhow::Result<()> {
 
 /// The whole configuration behind `--to`: one listener, one route for everything, one upstream.
 fn one_line_document(url: &str, listen: &str) -> String {
-    // A JSON string is a YAML string, whatever is in it.
-    let (url, listen) = (serde_json::Value::from(url), serde_json::Value::from(listen));
+    // An endpoint has no path. A JSON string is a YAML string, whatever is in it.
+    let (url, listen) = (
+        serde_json::Value::from(url.trim_end_matches('/')),
+        serde_json::Value::from(listen),
+    );
     format!(
         "listeners: {{ main: {{ address: {listen} }} }}\n\
          routes: {{ all: {{ match: {{ path: /** }}, forward: {{ upstream: to }} }} }}\n\
@@ -210,7 +213,7 @@ mod tests {
 
     #[test]
     fn to_needs_no_file_and_takes_none() {
-        let Source::Text { text, .. } = options(&["run", "--to", "http://localhost:3000"]).source else {
+        let Source::Text { text, .. } = options(&["run", "--to", "http://localhost:3000/"]).source else {
             panic!("a document was expected");
         };
         assert!(

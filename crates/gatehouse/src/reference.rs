@@ -28,9 +28,9 @@ pub(crate) struct Inputs {
     pub(crate) schema: Value,
     /// The kinds of policy, in the order of the reference.
     pub(crate) kinds: Vec<KindInput>,
-    /// Markdown: the table of failure codes, without a title.
+    /// The page of failure codes.
     pub(crate) failures: String,
-    /// Markdown: the table of metrics, without a title.
+    /// The page of metrics.
     pub(crate) metrics: String,
     pub(crate) command: clap::Command,
 }
@@ -65,8 +65,8 @@ pub(crate) fn pages(inputs: &Inputs) -> Pages {
         add(format!("policies/{}.md", kind.name), kind_page(kind));
     }
     add("types.md".into(), document.types_page());
-    add("failures.md".into(), titled("Failures", &inputs.failures));
-    add("metrics.md".into(), titled("Metrics", &inputs.metrics));
+    add("failures.md".into(), inputs.failures.clone());
+    add("metrics.md".into(), inputs.metrics.clone());
     add("command-line.md".into(), command::page(&inputs.command));
     add("README.md".into(), index(&document, &inputs.kinds));
     pages
@@ -106,10 +106,6 @@ pub(crate) fn stale(folder: &Path, pages: &Pages) -> anyhow::Result<Vec<String>>
     }
     stale.sort();
     Ok(stale)
-}
-
-fn titled(title: &str, body: &str) -> String {
-    format!("# {title}\n\n{body}")
 }
 
 fn kind_page(kind: &KindInput) -> String {
