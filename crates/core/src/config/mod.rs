@@ -24,6 +24,7 @@ pub mod yaml;
 pub use check::{Broken, compile_regex};
 pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
+pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use listener::{Listener, ProxyProtocol};
 pub use load::{Loaded, load, load_str};

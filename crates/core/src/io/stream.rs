@@ -31,6 +31,14 @@ impl Stream {
         }
     }
 
+    /// The port it was accepted on; 0 for a Unix socket.
+    pub fn local_port(&self) -> u16 {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
+            Self::Unix(_) => 0,
+        }
+    }
+
     /// Reads into `space`; `Ok(0)` is the end of the stream.
     ///
     /// Goes through `poll_read`, not `try_read`: tokio then remembers a short read and spares the

@@ -5,17 +5,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::admission::{Admitted, Refused as NotAdmitted};
-use super::socket::{self, Bound};
+use super::socket::{self, Bound, SocketFile};
 use super::{ListenerState, proxy_protocol};
 use crate::exchange::Connection;
 use crate::gateway::Gateway;
@@ -25,8 +23,6 @@ use crate::io::{Buffer, Clock, Phase, Stream};
 use crate::telemetry::metrics::Refused;
 use crate::worker::{Command, Worker};
 
-/// Connections accepted before other tasks have their turn.
-const BATCH: usize = 64;
 /// The pause after the process ran out of something.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,24 +32,62 @@ pub(crate) struct Acceptor {
     socket: Bound,
 }
 
-impl AsFd for Acceptor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Bound::Tcp(socket) => socket.as_fd(),
-            Bound::Unix(socket, _) => socket.as_fd(),
+/// The same, known to the worker's reactor. The Unix socket's file goes with it.
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[allow(dead_code, reason = "held for its drop")] SocketFile),
+}
+
+impl Socket {
+    fn register(bound: Bound) -> io::Result<Self> {
+        match bound {
+            Bound::Tcp(socket) => TcpListener::from_std(socket).map(Self::Tcp),
+            Bound::Unix(socket, file) => Ok(Self::Unix(UnixListener::from_std(socket)?, file)),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                socket::accepted(&stream)?;
+                Ok((Stream::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(socket, _) => socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
         }
     }
 }
 
-/// An accepted stream, not yet known to any reactor.
+/// A stream that no reactor knows, on its way from one worker to another.
 enum Raw {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
 
+impl Raw {
+    fn leave(stream: Stream) -> io::Result<Self> {
+        match stream {
+            Stream::Tcp(stream) => stream.into_std().map(Self::Tcp),
+            Stream::Unix(stream) => stream.into_std().map(Self::Unix),
+        }
+    }
+
+    fn join(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
+}
+
 /// A connection on its way to its worker.
 pub(crate) struct Accepted {
     raw: Raw,
+    admission: Admission,
+}
+
+/// What was found out about a connection when it was accepted.
+struct Admission {
     peer: Option<SocketAddr>,
     listener: Arc<ListenerState>,
     admitted: Admitted,
@@ -81,48 +115,24 @@ impl Acceptor {
 
     /// Accepts until the listener is closed.
     pub(crate) async fn run(self, worker: Rc<Worker>) {
-        let listener = self.listener.clone();
-        let socket = match AsyncFd::register(self) {
+        let listener = self.listener;
+        let socket = match Socket::register(self.socket) {
             Ok(socket) => socket,
             Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot accept"),
         };
         loop {
-            let mut ready = tokio::select! {
+            let accepted = tokio::select! {
                 () = listener.closed.notified() => return,
-                ready = socket.readable() => match ready {
-                    Ok(ready) => ready,
-                    Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot accept"),
-                },
+                accepted = socket.accept() => accepted,
             };
-            for _ in 0..BATCH {
-                match ready.try_io(|socket| socket.get_ref().accept()) {
-                    Err(_would_block) => break,
-                    Ok(Ok((raw, peer))) => place(&worker, &listener, raw, peer),
-                    Ok(Err(error)) if is_of_one_connection(&error) => {}
-                    Ok(Err(error)) => {
-                        listener.stats.refused(worker.index, Refused::Resources);
-                        tracing::warn!(listener = &*listener.name, %error, "cannot accept; pausing");
-                        tokio::time::sleep(PAUSE).await;
-                        break;
-                    }
+            match accepted {
+                Ok((stream, peer)) => place(&worker, &listener, stream, peer),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    listener.stats.refused(worker.index, Refused::Resources);
+                    tracing::warn!(listener = &*listener.name, %error, "cannot accept; pausing");
+                    tokio::time::sleep(PAUSE).await;
                 }
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn accept(&self) -> io::Result<(Raw, Option<SocketAddr>)> {
-        match &self.socket {
-            Bound::Tcp(socket) => {
-                let (stream, peer) = socket.accept()?;
-                stream.set_nonblocking(true)?;
-                socket::accepted(&stream)?;
-                Ok((Raw::Tcp(stream), Some(peer)))
-            }
-            Bound::Unix(socket, _) => {
-                let (stream, _) = socket.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((Raw::Unix(stream), None))
             }
         }
     }
@@ -135,7 +145,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Gives a connection to the worker with the fewest.
-fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, raw: Raw, peer: Option<SocketAddr>) {
+fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, peer: Option<SocketAddr>) {
     let plan = worker.plan();
     let speaks_for_others = |ip: IpAddr| {
         let proxy = plan.listeners.get(&*listener.name).and_then(|l| l.proxy_protocol.as_ref());
@@ -153,12 +163,16 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, raw: Raw, peer: Opt
         .unwrap_or(worker.index);
     gateway.loads()[fewest].fetch_add(1, Ordering::Relaxed);
     let load = Load { gateway: gateway.clone(), worker: fewest };
-    let accepted = Accepted { raw, peer, listener: listener.clone(), admitted, load };
+    let admission = Admission { peer, listener: listener.clone(), admitted, load };
     if fewest == worker.index {
-        return accepted.serve(worker);
+        tokio::task::spawn_local(serve(worker.clone(), stream, admission));
+        return;
     }
-    let sent = worker.peers.get(fewest).map(|peer| peer.send(Command::Serve(accepted)));
-    if !matches!(sent, Some(Ok(()))) {
+    let sent = match (Raw::leave(stream), worker.peers.get(fewest)) {
+        (Ok(raw), Some(peer)) => peer.send(Command::Serve(Accepted { raw, admission })).is_ok(),
+        _ => false,
+    };
+    if !sent {
         listener.stats.refused(worker.index, Refused::Resources);
     }
 }
@@ -173,41 +187,36 @@ fn label(refused: NotAdmitted) -> Refused {
 impl Accepted {
     /// Serves the connection on this worker, in a task of its own.
     pub(crate) fn serve(self, worker: &Rc<Worker>) {
-        tokio::task::spawn_local(self.run(worker.clone()));
-    }
-
-    async fn run(self, worker: Rc<Worker>) {
-        let Self { raw, peer, listener, mut admitted, load } = self;
-        let local_port = match &raw {
-            Raw::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
-            Raw::Unix(_) => 0,
-        };
-        let stream = match raw {
-            Raw::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
-            Raw::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
-        };
-        let Ok(mut stream) = stream else {
-            return listener.stats.refused(worker.index, Refused::Resources);
-        };
-        let mut arrival = Arrival { peer, local_port, first: None };
-        if let Err(why) = Box::pin(introduce(&worker, &listener, &mut stream, &mut arrival, &mut admitted)).await {
-            return listener.stats.refused(worker.index, why);
+        match self.raw.join() {
+            Ok(stream) => {
+                tokio::task::spawn_local(serve(worker.clone(), stream, self.admission));
+            }
+            Err(_) => self.admission.listener.stats.refused(worker.index, Refused::Resources),
         }
-        let Arrival { peer, local_port, first } = arrival;
-        let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
-        let connection = Rc::new(Connection {
-            peer: ip,
-            peer_port: peer.map_or(0, |peer| peer.port()),
-            local_port_text: PortText::new(local_port),
-            peer_text: IpText::new(ip),
-            scheme: "http",
-            requests: 0.into(),
-            _open: Open::new(&worker, listener.clone()),
-            listener,
-        });
-        h1::serve(worker, connection, stream, first).await;
-        drop((admitted, load));
     }
+}
+
+async fn serve(worker: Rc<Worker>, mut stream: Stream, admission: Admission) {
+    let Admission { peer, listener, mut admitted, load } = admission;
+    let local_port = stream.local_port();
+    let mut arrival = Arrival { peer, local_port, first: None };
+    if let Err(why) = Box::pin(introduce(&worker, &listener, &mut stream, &mut arrival, &mut admitted)).await {
+        return listener.stats.refused(worker.index, why);
+    }
+    let Arrival { peer, local_port, first } = arrival;
+    let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
+    let connection = Rc::new(Connection {
+        peer: ip,
+        peer_port: peer.map_or(0, |peer| peer.port()),
+        local_port_text: PortText::new(local_port),
+        peer_text: IpText::new(ip),
+        scheme: "http",
+        requests: 0.into(),
+        _open: Open::new(&worker, listener.clone()),
+        listener,
+    });
+    h1::serve(worker, connection, stream, first).await;
+    drop((admitted, load));
 }
 
 /// Counts a served connection for its listener.
