@@ -1,1 +1,90 @@
-//! To come.
+//! The document as written: plain data, each value already of its own type.
+//!
+//! Doc comments of the sections are the reference manual: the schema carries them, and the reference pages
+//! and the console's forms are made from the schema. Sections are maps by name, so that documents merge and
+//! compare by name; their order means nothing. Settings of policies stay raw until the plan is compiled,
+//! because the engine knows no policy.
+
+pub mod check;
+mod client;
+pub mod diagnostic;
+mod listener;
+pub mod load;
+mod policy;
+mod process;
+pub mod reader;
+mod route;
+mod selector;
+pub mod source;
+mod template;
+pub mod types;
+mod upstream;
+pub mod yaml;
+
+pub use check::{Broken, compile_regex};
+pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
+pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
+pub(crate) use diagnostic::closest;
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use listener::{Listener, ProxyProtocol};
+pub use load::{Loaded, load, load_str};
+pub use policy::PolicyEntry;
+pub use process::{AccessLog, Admin, Dns, Level, Log, LogFormat, Process};
+pub use reader::{Read, Reader};
+pub use route::{
+    Forward, HostHeader, Match, Redirect, RedirectStatus, Reply, Rewrite, Route, Split, Sticky, UrlScheme,
+};
+pub use selector::Selector;
+pub use source::{Source, Sources};
+pub use template::{Template, Variable};
+pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
+pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamTimeouts};
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A Gatehouse document: what to listen on, where requests go, and what is done to them on the way.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Addresses to accept connections on, by name. There must be at least one.
+    pub listeners: IndexMap<String, Listener>,
+    /// Policies for every request, before its route is known, in the order written.
+    pub policies: Vec<PolicyEntry>,
+    /// Policies to refer to with `use: NAME`. Those who use the same name share its state.
+    pub named_policies: IndexMap<String, PolicyEntry>,
+    /// What requests are matched by, and what answers them, by name. The most specific match wins.
+    pub routes: IndexMap<String, Route>,
+    /// Sets of endpoints that requests are forwarded to, by name.
+    pub upstreams: IndexMap<String, Upstream>,
+    /// How a client says which version of an API it wants. Absent: versions are not looked for.
+    pub versions: Option<Versions>,
+    /// Timeouts and limits on the client side.
+    pub client: Client,
+    /// Trusted proxies before us, and the fields that tell upstreams who called.
+    pub forwarded: Forwarded,
+    /// Identifiers of requests.
+    pub request_id: RequestId,
+    /// How unusual paths are treated. A route may say otherwise.
+    pub paths: Paths,
+    /// One line of JSON for each request.
+    pub access_log: AccessLog,
+    /// How names of endpoints are resolved.
+    pub dns: Dns,
+    /// The listener for probes and metrics.
+    pub admin: Admin,
+    /// What needs a restart to change.
+    pub process: Process,
+    /// More files with `listeners`, `named_policies`, `routes` and `upstreams`, relative to this one. The
+    /// last part of a path may have `*`.
+    pub include: Vec<String>,
+}
+
+/// Whether a text is a token, as methods, field names and cookie names are (RFC 9110 5.6.2).
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}

@@ -1,0 +1,476 @@
+//! Bodies, whatever frames them, and the chunked coding above all (RFC 9112 6 and 7).
+//!
+//! The decoder remembers where it is between calls, so the caller drops what was consumed and never keeps half a line.
+//! Chunk extensions are bounded and dropped; trailers are collected, bounded and parsed as strictly as a head.
+
+use std::ops::Range;
+
+use crate::byte;
+use crate::framing::Framing;
+use crate::head::{HeadError, HeadLimits, LONE_LF};
+use crate::headers::Headers;
+use crate::trailers;
+
+/// The most digits of a chunk size, leading zeros included; so many always fit a `u64`.
+const SIZE_DIGITS: u8 = 16;
+/// The most bytes of extensions on one chunk line, whitespace and semicolons included.
+const EXTENSION: u16 = 256;
+/// The most bytes of extensions in one body: they cost the sender little and carry nothing.
+const EXTENSIONS: usize = 16 * 1024;
+
+/// Why a body is refused. The connection it came on is of no further use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The chunked coding is broken.
+    #[error("malformed chunk: {0}")]
+    BadChunk(&'static str),
+    /// A trailer is malformed or must not be one (RFC 9110 6.5.1).
+    #[error("bad trailer: {0}")]
+    BadTrailer(&'static str),
+    /// The trailers exceed the limits of a head.
+    #[error("the trailers are larger than the limits of a head")]
+    TrailersTooLarge,
+    /// The connection ended before the body did.
+    #[error("the connection ended before the body did")]
+    Truncated,
+}
+
+/// What one call found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decoded {
+    /// Where in the buffer the body's bytes are now.
+    pub data: Range<usize>,
+    /// How many bytes of the buffer were used up, the data's among them; the caller drops them.
+    pub consumed: usize,
+    /// The body is complete; bytes beyond `consumed` are not part of it.
+    pub done: bool,
+}
+
+/// Takes a body out of the bytes of its connection.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    /// Bytes to come of the body, or of the chunk.
+    left: u64,
+    /// Bytes of extensions so far.
+    extensions: usize,
+    limits: HeadLimits,
+    /// The trailer section as far as it has come.
+    section: Vec<u8>,
+    trailers: Option<Box<Headers>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Done,
+    Length,
+    UntilClose,
+    /// In a chunk size of so many digits so far.
+    Size(u8),
+    /// In whitespace between a size and the extension it must be followed by.
+    BeforeExtension(u16),
+    /// In an extension; so many bytes so far on this line.
+    Extension(u16),
+    /// Before the LF of a chunk line.
+    SizeEnd,
+    Data,
+    /// Before the CR after a chunk's data.
+    DataEnd,
+    /// Before the LF after a chunk's data.
+    DataEndLf,
+    Trailers,
+}
+
+impl Decoder {
+    /// A decoder for a body framed like this. Trailers may be as large as a head by `limits`.
+    pub fn new(framing: Framing, limits: &HeadLimits) -> Self {
+        let (state, left) = match framing {
+            Framing::None | Framing::Length(0) => (State::Done, 0),
+            Framing::Length(length) => (State::Length, length),
+            Framing::Chunked => (State::Size(0), 0),
+            Framing::UntilClose => (State::UntilClose, 0),
+        };
+        Self {
+            state,
+            left,
+            extensions: 0,
+            limits: *limits,
+            section: Vec::new(),
+            trailers: None,
+        }
+    }
+
+    /// Looks at the bytes at hand, which follow those consumed before. The data of several chunks is moved together
+    /// within `buf` so that it is one run. Bytes not consumed belong to what follows the body.
+    pub fn decode(&mut self, buf: &mut [u8]) -> Result<Decoded, BodyError> {
+        let run = match self.state {
+            State::Done => 0,
+            State::UntilClose => buf.len(),
+            State::Length => self.take(buf.len()),
+            _ => return self.decode_chunks(buf),
+        };
+        if self.state == State::Length && self.left == 0 {
+            self.state = State::Done;
+        }
+        Ok(Decoded {
+            data: 0..run,
+            consumed: run,
+            done: self.is_done(),
+        })
+    }
+
+    /// The connection has ended: fine if the body is complete or lasts until then.
+    pub fn finish(&mut self) -> Result<(), BodyError> {
+        match self.state {
+            State::Done | State::UntilClose => {
+                self.state = State::Done;
+                Ok(())
+            }
+            _ => Err(BodyError::Truncated),
+        }
+    }
+
+    /// Whether the body is complete.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// How many bytes are to come, where the length was declared.
+    pub fn remaining_hint(&self) -> Option<u64> {
+        (self.state == State::Length).then_some(self.left)
+    }
+
+    /// The trailers, once the body is complete and if there were any.
+    pub fn trailers(&self) -> Option<&Headers> {
+        self.trailers.as_deref()
+    }
+
+    fn decode_chunks(&mut self, buf: &mut [u8]) -> Result<Decoded, BodyError> {
+        let mut data = 0..0;
+        let mut at = 0;
+        while at < buf.len() && self.state != State::Done {
+            match self.state {
+                State::Data => {
+                    let run = self.take(buf.len() - at);
+                    if data.is_empty() {
+                        data = at..at + run;
+                    } else {
+                        buf.copy_within(at..at + run, data.end);
+                        data.end += run;
+                    }
+                    at += run;
+                    if self.left == 0 {
+                        self.state = State::DataEnd;
+                    }
+                }
+                State::Trailers => at += self.collect_trailers(&buf[at..])?,
+                _ => {
+                    self.state = self.step(buf[at])?;
+                    at += 1;
+                }
+            }
+        }
+        Ok(Decoded {
+            data,
+            consumed: at,
+            done: self.is_done(),
+        })
+    }
+
+    /// How many of `available` bytes belong to the run at hand; they are counted off.
+    fn take(&mut self, available: usize) -> usize {
+        let run = usize::try_from(self.left).map_or(available, |left| left.min(available));
+        self.left -= run as u64;
+        run
+    }
+
+    /// One byte outside of data and trailers (RFC 9112 7.1, 7.1.1).
+    fn step(&mut self, byte: u8) -> Result<State, BodyError> {
+        let bad = |what| Err(BodyError::BadChunk(what));
+        match (self.state, byte) {
+            (State::Size(digits), _) => {
+                if let Some(digit) = byte::hex_value(byte) {
+                    if digits == SIZE_DIGITS {
+                        return bad("the size has more than 16 digits");
+                    }
+                    self.left = self.left << 4 | u64::from(digit);
+                    return Ok(State::Size(digits + 1));
+                }
+                match byte {
+                    _ if digits == 0 => bad("the size is missing"),
+                    b'\r' => Ok(State::SizeEnd),
+                    b';' => Ok(State::Extension(1)),
+                    b' ' | b'\t' => Ok(State::BeforeExtension(1)),
+                    _ => bad("the size is no hexadecimal number"),
+                }
+            }
+            (State::BeforeExtension(len), b' ' | b'\t') if len < EXTENSION => {
+                Ok(State::BeforeExtension(len + 1))
+            }
+            (State::BeforeExtension(len), b';') => Ok(State::Extension(len + 1)),
+            (State::BeforeExtension(_), _) => bad("whitespace after the size"),
+            (State::Extension(_), b'\r') => Ok(State::SizeEnd),
+            (State::Extension(len), b'\t' | b' '..=b'~') => {
+                self.extensions += 1;
+                if len >= EXTENSION || self.extensions > EXTENSIONS {
+                    return bad("the extensions are too long");
+                }
+                Ok(State::Extension(len + 1))
+            }
+            (State::Extension(_), _) => bad("an extension contains a byte that is not printable"),
+            (State::SizeEnd, b'\n') => Ok(if self.left == 0 {
+                State::Trailers
+            } else {
+                State::Data
+            }),
+            (State::DataEnd, b'\r') => Ok(State::DataEndLf),
+            (State::DataEndLf, b'\n') => Ok(State::Size(0)),
+            (State::SizeEnd, _) => bad("the line of the size ends with a lone CR"),
+            _ => bad("the data does not end where the size says"),
+        }
+    }
+
+    /// Collects the trailer section up to its empty line; gives how many bytes belong to it.
+    fn collect_trailers(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
+        let mut taken = 0;
+        while self.state == State::Trailers {
+            let rest = &bytes[taken..];
+            let line_end = memchr::memchr(b'\n', rest).map(|at| at + 1);
+            let part = line_end.unwrap_or(rest.len());
+            if self.section.len() + part > self.limits.bytes {
+                return Err(BodyError::TrailersTooLarge);
+            }
+            self.section.extend_from_slice(&rest[..part]);
+            taken += part;
+            if line_end.is_none() {
+                break;
+            }
+            if !self.section.ends_with(b"\r\n") {
+                return Err(BodyError::BadTrailer(LONE_LF));
+            }
+            if self.section.len() == 2 {
+                self.state = State::Done;
+            } else if self.section.ends_with(b"\r\n\r\n") {
+                self.trailers = Some(Box::new(self.parse_trailers()?));
+                self.state = State::Done;
+            }
+        }
+        Ok(taken)
+    }
+
+    fn parse_trailers(&self) -> Result<Headers, BodyError> {
+        let lines = memchr::memchr_iter(b'\n', &self.section).count() - 1;
+        if lines > self.limits.max_fields() {
+            return Err(BodyError::TrailersTooLarge);
+        }
+        let mut fields = vec![httparse::EMPTY_HEADER; lines];
+        let Ok(httparse::Status::Complete((len, fields))) =
+            httparse::parse_headers(&self.section, &mut fields)
+        else {
+            return Err(BodyError::BadTrailer("a field line is malformed"));
+        };
+        let mut trailers = Headers::new();
+        trailers
+            .load(&self.section[..len], fields)
+            .map_err(|error| match error {
+                HeadError::Malformed(what) => BodyError::BadTrailer(what),
+                _ => BodyError::TrailersTooLarge,
+            })?;
+        if trailers
+            .iter()
+            .any(|field| trailers::is_forbidden(field.known, field.name))
+        {
+            return Err(BodyError::BadTrailer(
+                "a field that frames, routes, authenticates or controls a message",
+            ));
+        }
+        Ok(trailers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes with at most `step` bytes more at each call: the body, the bytes consumed and the decoder.
+    fn decode(wire: &[u8], step: usize) -> Result<(Vec<u8>, usize, Decoder), BodyError> {
+        let mut decoder = Decoder::new(
+            Framing::Chunked,
+            &HeadLimits {
+                bytes: 64,
+                fields: 2,
+                target: 1,
+            },
+        );
+        let (mut body, mut at) = (Vec::new(), 0);
+        for end in (step..wire.len() + step).step_by(step) {
+            let mut buf = wire[at..end.min(wire.len())].to_vec();
+            let decoded = decoder.decode(&mut buf)?;
+            body.extend_from_slice(&buf[decoded.data]);
+            at += decoded.consumed;
+            if decoded.done {
+                break;
+            }
+        }
+        decoder.finish()?;
+        Ok((body, at, decoder))
+    }
+
+    #[test]
+    fn chunks_are_joined_however_they_arrive() {
+        let wire = b"4\r\nWiki\r\n5;a=\"b c\"\t\r\npedia\r\n0000E \t;x\r\n in \r\n\r\nchunks\r\n0\r\nX: y\r\nZ:\r\n\r\nGET";
+        for step in 1..=wire.len() {
+            let (body, len, decoder) = decode(wire, step).unwrap();
+            assert_eq!(body, b"Wikipedia in \r\n\r\nchunks");
+            assert_eq!(len, wire.len() - 3);
+            let trailers: Vec<_> = decoder
+                .trailers()
+                .unwrap()
+                .iter()
+                .map(|field| (field.name, field.value))
+                .collect();
+            assert_eq!(trailers, [(&b"X"[..], &b"y"[..]), (b"Z", b"")]);
+        }
+        let (body, len, decoder) = decode(b"000\r\n\r\n", 3).unwrap();
+        assert!(body.is_empty() && len == 7 && decoder.trailers().is_none());
+    }
+
+    #[test]
+    fn broken_chunks_are_refused() {
+        let long = format!("1;{}\r\n", "e".repeat(256));
+        for wire in [
+            "\r\n",
+            ";a\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            " 1\r\n",
+            "1 \r\n",
+            "1\t\t\r\n",
+            "1\n",
+            "1\rX",
+            "1 2\r\n",
+            "1;a\n",
+            "1;a\rb",
+            "1;\x07\r\n",
+            "1;\u{e4}\r\n",
+            "00000000000000001\r\n",
+            "11111111111111111\r\n",
+            &long,
+            "1\r\nab\r\n",
+            "1\r\na\n",
+            "1\r\na\rb",
+            "1\r\n\r\n",
+            "2\r\na\r\n0\r\n\r\n",
+        ] {
+            for step in [1, 2, 300] {
+                assert!(
+                    matches!(decode(wire.as_bytes(), step), Err(BodyError::BadChunk(_))),
+                    "{wire:?}"
+                );
+            }
+        }
+        let many = "1;eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\r\na\r\n".repeat(400);
+        assert_eq!(
+            decode(many.as_bytes(), 64).unwrap_err(),
+            BodyError::BadChunk("the extensions are too long")
+        );
+        for wire in [
+            "",
+            "1",
+            "1\r\n",
+            "1\r\na",
+            "1\r\na\r\n",
+            "0\r\n",
+            "0\r\n\r",
+            "0\r\nA: b\r\n",
+            "ffffffffffffffff\r\na",
+        ] {
+            assert_eq!(
+                decode(wire.as_bytes(), 300).unwrap_err(),
+                BodyError::Truncated,
+                "{wire:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bad_trailers_are_refused() {
+        for trailers in [
+            "A: b\n\r\n",
+            "A: b\r\n\n",
+            "\n",
+            " A: b\r\n\r\n",
+            "A : b\r\n\r\n",
+            "A\r\n\r\n",
+            ": b\r\n\r\n",
+            "A: \0\r\n\r\n",
+            "A: b\r\n c\r\n\r\n",
+            "A: b\rc\r\n\r\n",
+            "Content-Length: 1\r\n\r\n",
+            "Host: a\r\n\r\n",
+            "A: b\r\ncookie: c\r\n\r\n",
+            "transfer_encoding: chunked\r\n\r\n",
+            "Authorization: x\r\n\r\n",
+        ] {
+            let wire = format!("0\r\n{trailers}");
+            for step in [1, 3, 300] {
+                assert!(
+                    matches!(decode(wire.as_bytes(), step), Err(BodyError::BadTrailer(_))),
+                    "{trailers:?}"
+                );
+            }
+        }
+        for trailers in ["A: b\r\n".repeat(3) + "\r\n", "A: ".to_owned() + &"b".repeat(64)] {
+            let wire = format!("0\r\n{trailers}");
+            assert_eq!(
+                decode(wire.as_bytes(), 7).unwrap_err(),
+                BodyError::TrailersTooLarge
+            );
+        }
+    }
+
+    #[test]
+    fn the_other_framings_count_or_wait() {
+        let limits = HeadLimits::default();
+        let mut buf = *b"abcdef";
+        let mut decoder = Decoder::new(Framing::Length(4), &limits);
+        assert_eq!(
+            decoder.decode(&mut buf[..3]).unwrap(),
+            Decoded {
+                data: 0..3,
+                consumed: 3,
+                done: false
+            }
+        );
+        assert_eq!(
+            (decoder.remaining_hint(), decoder.finish()),
+            (Some(1), Err(BodyError::Truncated))
+        );
+        assert_eq!(
+            decoder.decode(&mut buf[3..]).unwrap(),
+            Decoded {
+                data: 0..1,
+                consumed: 1,
+                done: true
+            }
+        );
+        assert_eq!((decoder.remaining_hint(), decoder.finish()), (None, Ok(())));
+        assert_eq!(decoder.decode(&mut buf).unwrap().consumed, 0);
+        let mut decoder = Decoder::new(Framing::UntilClose, &limits);
+        assert_eq!(
+            decoder.decode(&mut buf).unwrap(),
+            Decoded {
+                data: 0..6,
+                consumed: 6,
+                done: false
+            }
+        );
+        assert!(decoder.finish().is_ok() && decoder.is_done());
+        for framing in [Framing::None, Framing::Length(0)] {
+            let mut decoder = Decoder::new(framing, &limits);
+            assert!(decoder.is_done() && decoder.decode(&mut buf).unwrap().done && decoder.finish().is_ok());
+        }
+    }
+}

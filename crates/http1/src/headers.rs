@@ -1,0 +1,450 @@
+//! Header fields as one buffer and offsets into it (RFC 9110 5).
+//!
+//! The order and the case of names are kept as received. An edit appends a line to the buffer and points the field at
+//! it; a removed field leaves a tombstone. Known names are interned, so asking for one that is absent is a bit test.
+//!
+//! Invariant: every slot's offsets lie within the buffer, which only grows until `clear`; what is in the buffer was
+//! parsed or cleaned first, so no name or value can end its line.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::byte;
+use crate::head::{HeadError, LONE_LF};
+use crate::known::Known;
+
+/// The id of a field whose name is no known one.
+const OTHER: u8 = 254;
+/// The id of a removed field.
+const DEAD: u8 = 255;
+
+/// The header (or trailer) fields of a message.
+#[derive(Clone, Default)]
+pub struct Headers {
+    buffer: Vec<u8>,
+    slots: Vec<Slot>,
+    /// One bit for each known name that has a live field.
+    present: u64,
+    live: usize,
+    /// Some name added since `clear` contains `_`.
+    underscores: bool,
+}
+
+/// One field line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field<'a> {
+    pub known: Option<Known>,
+    /// The name as received.
+    pub name: &'a [u8],
+    /// The value without surrounding whitespace.
+    pub value: &'a [u8],
+}
+
+/// Where a field lies in the buffer.
+#[derive(Clone, Copy)]
+struct Slot {
+    name: u32,
+    value: u32,
+    value_len: u32,
+    name_len: u16,
+    /// A known name's id, `OTHER` or `DEAD`.
+    id: u8,
+    /// The buffer holds `name: value CR LF` just so from `name` on: the line can be copied whole.
+    plain: bool,
+}
+
+impl Slot {
+    fn name<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        // The invariant of the module: offsets lie within the buffer.
+        &buffer[self.name as usize..][..usize::from(self.name_len)]
+    }
+
+    fn value<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        // As above.
+        &buffer[self.value as usize..][..self.value_len as usize]
+    }
+
+    fn line(&self) -> Range<usize> {
+        self.name as usize..self.value as usize + self.value_len as usize + 2
+    }
+
+    fn is_live(&self) -> bool {
+        self.id != DEAD
+    }
+
+    fn is_named(&self, id: u8, name: &[u8], buffer: &[u8]) -> bool {
+        self.id == id && (id != OTHER || self.name(buffer).eq_ignore_ascii_case(name))
+    }
+
+    fn field<'a>(&self, buffer: &'a [u8]) -> Field<'a> {
+        Field {
+            known: Known::from_id(self.id),
+            name: self.name(buffer),
+            value: self.value(buffer),
+        }
+    }
+}
+
+impl Headers {
+    /// No fields and no capacity.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Removes all fields and keeps the capacity.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.slots.clear();
+        self.present = 0;
+        self.live = 0;
+        self.underscores = false;
+    }
+
+    /// How many field lines there are.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether there are no fields.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Whether there is a field of this name; one bit test.
+    pub fn contains(&self, known: Known) -> bool {
+        self.present & known.bit() != 0
+    }
+
+    /// The value of the first field of this name.
+    pub fn get(&self, known: Known) -> Option<&[u8]> {
+        if !self.contains(known) {
+            return None;
+        }
+        self.slots
+            .iter()
+            .find(|slot| slot.id == known as u8)
+            .map(|slot| slot.value(&self.buffer))
+    }
+
+    /// The values of all fields of this name, in order.
+    pub fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let slots = if self.contains(known) {
+            self.slots.as_slice()
+        } else {
+            &[]
+        };
+        slots
+            .iter()
+            .filter(move |slot| slot.id == known as u8)
+            .map(|slot| slot.value(&self.buffer))
+    }
+
+    /// The elements of the comma-separated list that all fields of this name make together, trimmed, without empty
+    /// ones (RFC 9110 5.6.1). For lists of tokens such as `Connection`: a comma within quotes separates too.
+    pub fn list(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let elements = self
+            .all(known)
+            .flat_map(|value| value.split(|&byte| byte == b','));
+        elements.map(byte::trim).filter(|element| !element.is_empty())
+    }
+
+    /// The value of the first field of this name, whatever the case.
+    pub fn find(&self, name: &[u8]) -> Option<&[u8]> {
+        let id = id_of(name);
+        let found = self
+            .slots
+            .iter()
+            .find(|slot| slot.is_named(id, name, &self.buffer));
+        found.map(|slot| slot.value(&self.buffer))
+    }
+
+    /// The values of all fields of this name, whatever the case, in order.
+    pub fn find_all<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let id = id_of(name);
+        let named = self
+            .slots
+            .iter()
+            .filter(move |slot| slot.is_named(id, name, &self.buffer));
+        named.map(|slot| slot.value(&self.buffer))
+    }
+
+    /// Gives the field this value: in the place of the first of its name, the others removed, or at the end.
+    ///
+    /// Here and in all other edits, control bytes in the value but HTAB become spaces (RFC 9110 5.5) and surrounding
+    /// whitespace is taken off, so that an edit can never split a header.
+    pub fn set(&mut self, known: Known, value: &[u8]) {
+        self.replace(known as u8, known.as_str().as_bytes(), value);
+    }
+
+    /// Like `set` for any name. False, and nothing done, if the name is no token of at most 65 535 bytes.
+    pub fn set_name(&mut self, name: &[u8], value: &[u8]) -> bool {
+        byte::is_token(name) && self.replace(id_of(name), name, value)
+    }
+
+    /// Adds a field line at the end.
+    pub fn append(&mut self, known: Known, value: &[u8]) {
+        self.push(known as u8, known.as_str().as_bytes(), value);
+    }
+
+    /// Like `append` for any name. False, and nothing done, if the name is no token of at most 65 535 bytes.
+    pub fn append_name(&mut self, name: &[u8], value: &[u8]) -> bool {
+        byte::is_token(name) && self.push(id_of(name), name, value)
+    }
+
+    /// Removes all fields of this name; true if there were any.
+    pub fn remove(&mut self, known: Known) -> bool {
+        self.contains(known) && self.bury(known as u8, b"")
+    }
+
+    /// Removes all fields of this name, whatever the case; true if there were any.
+    pub fn remove_name(&mut self, name: &[u8]) -> bool {
+        self.bury(id_of(name), name)
+    }
+
+    /// Removes the fields for which `keep(known, name, value)` is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(Option<Known>, &[u8], &[u8]) -> bool) {
+        self.present = 0;
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_live()) {
+            let known = Known::from_id(slot.id);
+            if keep(known, slot.name(&self.buffer), slot.value(&self.buffer)) {
+                self.present |= known.map_or(0, Known::bit);
+            } else {
+                slot.id = DEAD;
+                self.live -= 1;
+            }
+        }
+    }
+
+    /// All fields in order.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.slots
+            .iter()
+            .filter(|slot| slot.is_live())
+            .map(|slot| slot.field(&self.buffer))
+    }
+
+    /// Whether some name, now or before an edit, contains `_`; a flag set as fields are added.
+    ///
+    /// Servers that hand fields on as variables (CGI, WSGI) read `X_User` and `X-User` as one. A caller that
+    /// adds fields of its own to what it received should drop or refuse such names altogether.
+    pub fn has_underscores(&self) -> bool {
+        self.underscores
+    }
+
+    /// Whether some name would be taken for a known one by a server that reads `_` as `-`: `Content_Length`. Costs
+    /// nothing while no name contains `_`. `Known::lookalike` tells which; `retain` with it drops them.
+    pub fn has_underscore_lookalike(&self) -> bool {
+        self.underscores && self.iter().any(|field| Known::lookalike(field.name).is_some())
+    }
+
+    /// Takes the fields that httparse found in `head`, which ends with an empty line. Gives the set of known names
+    /// that occur more than once.
+    pub(crate) fn load(&mut self, head: &[u8], fields: &[httparse::Header<'_>]) -> Result<u64, HeadError> {
+        let Some(first) = fields.first() else { return Ok(0) };
+        if u32::try_from(head.len()).is_err() {
+            return Err(HeadError::HeadTooLarge {
+                limit: u32::MAX as usize,
+                measured: head.len(),
+            });
+        }
+        // httparse gives slices of `head`; their addresses say where they begin.
+        let offset = |part: &[u8]| part.as_ptr().addr().saturating_sub(head.as_ptr().addr());
+        let start = offset(first.name.as_bytes());
+        if start > 0 && !head[..start].ends_with(b"\r\n") {
+            return Err(HeadError::Malformed(LONE_LF));
+        }
+        // The last two bytes are the empty line, which is none of a field's.
+        self.buffer.extend_from_slice(&head[start..head.len() - 2]);
+        self.slots.reserve(fields.len());
+        let mut repeated = 0;
+        let mut rest = fields;
+        while let [field, next @ ..] = rest {
+            let name = offset(field.name.as_bytes());
+            let value = offset(field.value);
+            let end = next
+                .first()
+                .map_or(head.len() - 2, |field| offset(field.name.as_bytes()));
+            // httparse takes a lone LF for a line's end. Nothing else than LF ends a line for it, so looking before
+            // each line's LF finds them all.
+            if !head[..end].ends_with(b"\r\n") {
+                return Err(HeadError::Malformed(LONE_LF));
+            }
+            let Ok(name_len) = u16::try_from(field.name.len()) else {
+                return Err(HeadError::Malformed("a field name is longer than 65535 bytes"));
+            };
+            let id = id_of(field.name.as_bytes());
+            if id == OTHER {
+                self.underscores |= field.name.as_bytes().contains(&b'_');
+            } else {
+                let bit = 1 << id;
+                repeated |= self.present & bit;
+                self.present |= bit;
+            }
+            let name_end = name + field.name.len();
+            self.slots.push(Slot {
+                name: narrow(name - start),
+                value: narrow(value - start),
+                value_len: narrow(field.value.len()),
+                name_len,
+                id,
+                plain: value == name_end + 2
+                    && head[name_end + 1] == b' '
+                    && value + field.value.len() + 2 == end,
+            });
+            rest = next;
+        }
+        self.live = self.slots.len();
+        Ok(repeated)
+    }
+
+    /// Writes all fields but those of the names in `skip`, a set of bits. Neighbouring lines are copied as one.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, skip: u64) {
+        out.reserve(self.buffer.len());
+        let mut run = 0..0;
+        for slot in &self.slots {
+            if !slot.is_live() || (slot.id != OTHER && skip & (1 << slot.id) != 0) {
+                continue;
+            }
+            let line = slot.line();
+            if slot.plain && line.start == run.end {
+                run.end = line.end;
+                continue;
+            }
+            // The invariant of the module: offsets lie within the buffer.
+            out.extend_from_slice(&self.buffer[run]);
+            if slot.plain {
+                run = line;
+            } else {
+                run = 0..0;
+                for part in [slot.name(&self.buffer), b": ", slot.value(&self.buffer), b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            }
+        }
+        out.extend_from_slice(&self.buffer[run]);
+    }
+
+    fn replace(&mut self, id: u8, name: &[u8], value: &[u8]) -> bool {
+        let Some(line) = self.write_line(id, name, value) else {
+            return false;
+        };
+        let mut place = None;
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            if !slot.is_named(id, name, &self.buffer) {
+                continue;
+            }
+            if place.is_none() {
+                place = Some(at);
+                *slot = line;
+            } else {
+                slot.id = DEAD;
+                self.live -= 1;
+            }
+        }
+        if place.is_none() {
+            self.add(line);
+        }
+        true
+    }
+
+    fn push(&mut self, id: u8, name: &[u8], value: &[u8]) -> bool {
+        let line = self.write_line(id, name, value);
+        if let Some(line) = line {
+            self.add(line);
+        }
+        line.is_some()
+    }
+
+    fn add(&mut self, line: Slot) {
+        if line.id != OTHER {
+            self.present |= 1 << line.id;
+        }
+        self.slots.push(line);
+        self.live += 1;
+    }
+
+    /// Appends the line to the buffer; none if the name or the buffer would be too long for the offsets.
+    fn write_line(&mut self, id: u8, name: &[u8], value: &[u8]) -> Option<Slot> {
+        let value = byte::clean(value);
+        let name_len = u16::try_from(name.len()).ok()?;
+        let start = self.buffer.len();
+        u32::try_from(start + name.len() + value.len() + 4).ok()?;
+        self.underscores |= id == OTHER && name.contains(&b'_');
+        for part in [name, b": ", &value, b"\r\n"] {
+            self.buffer.extend_from_slice(part);
+        }
+        let at = start + name.len() + 2;
+        Some(Slot {
+            name: narrow(start),
+            value: narrow(at),
+            value_len: narrow(value.len()),
+            name_len,
+            id,
+            plain: true,
+        })
+    }
+
+    fn bury(&mut self, id: u8, name: &[u8]) -> bool {
+        let before = self.live;
+        for slot in &mut self.slots {
+            if slot.is_named(id, name, &self.buffer) {
+                slot.id = DEAD;
+                self.live -= 1;
+            }
+        }
+        if id != OTHER {
+            self.present &= !(1 << id);
+        }
+        self.live != before
+    }
+}
+
+/// Names and values, but not the values that are secrets.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|field| (Lossy(field.name), Shown(field))))
+            .finish()
+    }
+}
+
+struct Lossy<'a>(&'a [u8]);
+
+impl fmt::Debug for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+struct Shown<'a>(Field<'a>);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.known {
+            Some(
+                Known::Authorization
+                | Known::ProxyAuthorization
+                | Known::Cookie
+                | Known::SetCookie
+                | Known::XApiKey,
+            ) => f.write_str("(secret)"),
+            _ => Lossy(self.0.value).fmt(f),
+        }
+    }
+}
+
+fn id_of(name: &[u8]) -> u8 {
+    Known::of(name).map_or(OTHER, |known| known as u8)
+}
+
+/// An offset as it is stored; callers have checked that the whole buffer is shorter than 4 GiB.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "checked by the callers once for the whole buffer"
+)]
+fn narrow(offset: usize) -> u32 {
+    offset as u32
+}
+
+#[cfg(test)]
+mod tests;
