@@ -49,8 +49,12 @@ fn inputs() -> Inputs {
     let settings = json!({
         "description": "Limits requests. Per window.",
         "type": "object",
-        "properties": { "limit": { "description": "How many.", "type": "integer", "minimum": 1 } },
+        "properties": {
+            "limit": { "description": "How many.", "type": "integer", "minimum": 1 },
+            "window": { "description": "How long.", "$ref": "#/$defs/Span", "default": "1s" },
+        },
         "required": ["limit"],
+        "$defs": { "Span": { "description": "A length of time.", "type": "string" } },
     });
     Inputs {
         schema: schema(),
@@ -170,5 +174,9 @@ fn a_schema_that_refers_to_itself_ends() {
         "$defs": { "Tree": { "type": "object", "properties": { "child": { "$ref": "#/$defs/Tree" } } } },
     });
     let pages = pages(&Inputs { schema, ..inputs() });
-    assert!(pages["tree.md"].contains("## `tree.child`"));
+    assert!(
+        pages["tree.md"].contains("| `child` | [object](#tree) |"),
+        "{}",
+        pages["tree.md"]
+    );
 }
