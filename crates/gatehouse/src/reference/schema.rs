@@ -76,14 +76,18 @@ impl<'a> Document<'a> {
         let value = nullable(section);
         let resolved = self.resolve(value);
         if let Some(object) = resolved.as_object().filter(|_| properties(resolved).is_some()) {
-            let inside = self.describe_fields(
-                &mut text,
-                &Place {
-                    path: name.to_owned(),
-                    object,
-                    depth: 0,
-                },
-            );
+            if let Some(definition) = reference(value) {
+                self.described
+                    .borrow_mut()
+                    .insert(definition.to_owned(), name.to_owned());
+            }
+            let path = name.to_owned();
+            let place = Place {
+                path,
+                object,
+                depth: 0,
+            };
+            let inside = self.describe_fields(&mut text, &place);
             self.describe_places(&mut text, inside, 2);
             return text;
         }
