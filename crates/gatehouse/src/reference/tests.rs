@@ -137,6 +137,10 @@ fn a_kind_has_an_example_that_can_be_pasted() {
         "{page}"
     );
     assert!(
+        page.contains("| `window` | [Span](../types.md#span) | `1s` | How long. |"),
+        "{page}"
+    );
+    assert!(
         pages["policies.md"]
             .contains("| [`rate_limit`](policies/rate_limit.md) | limit | Limits requests. |")
     );
