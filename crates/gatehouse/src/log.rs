@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     /// A writer that hands on what it is given.
-    struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
+    struct Sink(Sender<Vec<u8>>);
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -221,12 +221,12 @@ mod tests {
 
     #[test]
     fn lines_are_written_in_order_and_none_is_cut() {
-        let (sent, written) = std::sync::mpsc::channel();
+        let (sent, written) = channel();
         let (queue, end) = Queue::start(Sink(sent)).unwrap();
         for line in ["one\n", "two\n"] {
             queue.make_writer().write_all(line.as_bytes()).unwrap();
         }
-        queue.finish(&end, Duration::from_secs(60));
+        queue.finish(&end, Duration::from_mins(1));
         let all: Vec<u8> = written.try_iter().flatten().collect();
         assert_eq!(all, b"one\ntwo\n");
     }
