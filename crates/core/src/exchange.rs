@@ -212,6 +212,16 @@ impl Exchange {
         self.slots.get_mut(self.current)?.take()?.downcast().ok().map(|value| *value)
     }
 
+    /// The time, up to a tick behind; costs nothing.
+    pub fn now(&self) -> Instant {
+        self.worker.now()
+    }
+
+    /// The time of day, in seconds since 1970.
+    pub fn unix_seconds(&self) -> u64 {
+        self.worker.unix_time(self.worker.now()).as_secs()
+    }
+
     pub(crate) fn enter(&mut self, slot: usize) {
         self.current = slot;
     }

@@ -127,6 +127,11 @@ impl Server {
         self.listeners.addresses()
     }
 
+    /// Counts a document that could not even be loaded.
+    pub fn reload_failed(&self) {
+        self.gateway.telemetry().metrics.events().reloaded(false);
+    }
+
     /// Puts another document to work. On any error everything stays as it was.
     pub async fn reload(&mut self, config: &Config, reader: &Reader, hash: String) -> Result<(), Vec<Diagnostic>> {
         let outcome = self.try_reload(config, reader, hash).await;

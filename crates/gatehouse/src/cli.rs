@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::demo::{self, Demo};
+use crate::document;
 use crate::reference;
 use crate::run::{self, Options, Source};
 
@@ -99,7 +100,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => run::check(&args.file).map(passed),
         Command::Routes(args) => run::routes(&args.file).map(passed),
         Command::Demo(args) => demo::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Schema => print(&format!("{:#}\n", run::schema())).map(|()| ExitCode::SUCCESS),
+        Command::Schema => print(&format!("{:#}\n", document::schema())).map(|()| ExitCode::SUCCESS),
         Command::Reference(args) => args.execute().map(passed),
         Command::Version => {
             print(concat!("gatehouse ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS)
@@ -125,7 +126,7 @@ impl Run {
 
 impl Reference {
     fn execute(&self) -> anyhow::Result<bool> {
-        let pages = reference::pages(&run::reference_inputs(definition()));
+        let pages = reference::pages(&document::reference_inputs(definition()));
         if !self.check {
             reference::write(&self.out, &pages)?;
             print(&format!(

@@ -7,8 +7,8 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tracing_subscriber::filter::EnvFilter;
@@ -19,6 +19,9 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// Lines that may wait for standard error. More are dropped.
 const QUEUE: usize = 4096;
+
+/// How long the end of the process waits for the last lines.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +35,9 @@ pub(crate) enum Format {
 /// The running log. Dropping it writes what is still queued.
 pub(crate) struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
-    writer: Option<JoinHandle<()>>,
     queue: Queue,
+    /// Closes when the last line is written.
+    written: Receiver<()>,
 }
 
 /// Starts the log. `level` is `error`, `warn`, `info`, `debug`, `trace` or `off`, alone or with levels
@@ -43,7 +47,7 @@ pub(crate) struct Log {
 /// When `level` cannot be read, or when a log was started before.
 pub(crate) fn start(level: &str, format: Format) -> anyhow::Result<Log> {
     let (filter, handle) = reload::Layer::new(parse(level)?);
-    let (queue, writer) = Queue::start(io::stderr())?;
+    let (queue, written) = Queue::start(io::stderr())?;
     let lines = fmt::layer().with_writer(queue.clone()).with_target(false);
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
@@ -56,8 +60,8 @@ pub(crate) fn start(level: &str, format: Format) -> anyhow::Result<Log> {
         .context("cannot start the log")?;
     Ok(Log {
         filter: handle,
-        writer: Some(writer),
         queue,
+        written,
     })
 }
 
@@ -80,14 +84,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // An empty line is the end: the subscriber holds a sender too, so the channel never closes.
-        // `send` waits for room; the thread below is always emptying the queue.
-        if self.queue.lines.send(Vec::new()).is_ok()
-            && let Some(writer) = self.writer.take()
-        {
-            // It ends by itself; if it panicked, there is no log to say so.
-            let _ = writer.join();
-        }
+        self.queue.finish(&self.written, PATIENCE);
     }
 }
 
@@ -105,18 +102,33 @@ struct Queue {
 }
 
 impl Queue {
-    fn start(out: impl Write + Send + 'static) -> io::Result<(Self, JoinHandle<()>)> {
+    /// Starts the thread. What is returned beside the queue closes when the thread ends.
+    fn start(out: impl Write + Send + 'static) -> io::Result<(Self, Receiver<()>)> {
         let (lines, rest) = sync_channel(QUEUE);
-        let writer = std::thread::Builder::new()
+        let (end, written) = channel();
+        std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&rest, out))?;
-        Ok((
-            Self {
-                lines,
-                lost: Arc::default(),
-            },
-            writer,
-        ))
+            .spawn(move || {
+                write_all(&rest, out);
+                drop::<Sender<()>>(end);
+            })?;
+        let lost = Arc::default();
+        Ok((Self { lines, lost }, written))
+    }
+
+    /// Has all queued lines written, but waits no longer than `patience`: a standard error that nobody reads
+    /// must not keep the process from ending.
+    fn finish(&self, written: &Receiver<()>, patience: Duration) {
+        let until = Instant::now() + patience;
+        // An empty line is the end: the subscriber holds a sender as well, so the channel never closes.
+        while let Err(TrySendError::Full(_)) = self.lines.try_send(Vec::new()) {
+            if Instant::now() >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Nothing is ever sent; it is the closing that is waited for.
+        let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -180,7 +192,7 @@ mod tests {
     use super::*;
 
     /// A writer that hands on what it is given.
-    struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
+    struct Sink(Sender<Vec<u8>>);
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -209,15 +221,27 @@ mod tests {
 
     #[test]
     fn lines_are_written_in_order_and_none_is_cut() {
-        let (sent, written) = std::sync::mpsc::channel();
-        let (queue, writer) = Queue::start(Sink(sent)).unwrap();
+        let (sent, written) = channel();
+        let (queue, end) = Queue::start(Sink(sent)).unwrap();
         for line in ["one\n", "two\n"] {
             queue.make_writer().write_all(line.as_bytes()).unwrap();
         }
-        queue.lines.send(Vec::new()).unwrap();
-        writer.join().unwrap();
+        queue.finish(&end, Duration::from_mins(1));
         let all: Vec<u8> = written.try_iter().flatten().collect();
         assert_eq!(all, b"one\ntwo\n");
+    }
+
+    #[test]
+    fn an_end_that_never_comes_is_not_waited_for() {
+        let (lines, _rest) = sync_channel(1);
+        let queue = Queue {
+            lines,
+            lost: Arc::default(),
+        };
+        let (_held, written) = channel();
+        queue.finish(&written, Duration::ZERO);
+        // The queue is full now.
+        queue.finish(&written, Duration::ZERO);
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub(crate) fn stale(folder: &Path, pages: &Pages) -> anyhow::Result<Vec<String>>
 }
 
 fn kind_page(kind: &KindInput) -> String {
-    let document = Document::new(&kind.schema);
+    let document = Document::new(&kind.schema).below();
     let mut text = format!(
         "# Policy `{}`\n\n{}\n\nStage: {}.\n\n",
         kind.name,

@@ -71,7 +71,7 @@ fn all(bytes: &[u8], class: u8) -> bool {
 }
 
 /// Whether the bytes are a token: one or more token bytes.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, TOKEN)
 }
 

@@ -15,6 +15,7 @@ mod headers;
 mod known;
 mod trailers;
 
+pub use byte::is_token;
 pub use chunked::{BodyError, Decoded, Decoder};
 pub use framing::Framing;
 pub use head::method::Method;

@@ -4,6 +4,7 @@
 //! counters, health) is state, found by identity and only pointed to from here.
 
 mod compile;
+mod explain;
 mod action;
 mod policies;
 

@@ -87,6 +87,7 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
         identity: identity.to_owned(),
         states: cx.inputs.states,
         reader: cx.inputs.reader,
+        evictions: cx.inputs.metrics.events().evictions.clone(),
         files: &mut cx.files,
     };
     match (kind.compile)(settings, &mut policy) {

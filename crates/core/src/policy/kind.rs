@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -14,6 +15,8 @@ use serde_json::Value;
 use super::Policy;
 use crate::config::{Diagnostic, Diagnostics, Reader};
 use crate::state::States;
+use crate::state::window::{self, Windows};
+use crate::telemetry::metrics::Count;
 
 /// Where in a chain a kind belongs; an odd order is a warning, never an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +56,8 @@ pub struct Compile<'a> {
     pub states: &'a States,
     /// Reads settings into types.
     pub reader: &'a Reader,
+    /// Counts keys dropped from full windows.
+    pub evictions: Arc<Count>,
     /// Files read so far; they are watched for changes.
     pub files: &'a mut Vec<PathBuf>,
 }
@@ -69,6 +74,13 @@ impl Compile<'_> {
     /// limit): a change of them starts anew.
     pub fn state<T: Any + Send + Sync>(&self, shape: &str, make: impl FnOnce() -> T) -> Arc<T> {
         self.states.adopt(&self.identity, shape, make)
+    }
+
+    /// Sliding windows that survive as long as the policy keeps its identity, the window and `shape`.
+    pub fn windows(&self, shape: &str, window: Duration) -> Arc<Windows> {
+        self.state(&format!("window={window:?} {shape}"), || {
+            Windows::new(window, window::DEFAULT_CAPACITY, Instant::now(), self.evictions.clone())
+        })
     }
 
     /// Reads a file and has it watched.

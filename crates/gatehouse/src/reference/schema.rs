@@ -3,18 +3,27 @@
 //! Knows the shapes that `schemars` makes: `$ref` into `$defs`, `anyOf` with `null` for what may be left
 //! out, `oneOf` of constants for enums, `additionalProperties` for maps.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
 use super::markdown::{anchor, cell};
 
-/// Objects nested deeper than this are not followed; a schema may refer to itself.
+/// Objects nested deeper than this are not followed.
 const DEEPEST: usize = 8;
+
+/// The definition that any policy fits. Policies have pages of their own.
+const POLICY: &str = "PolicyEntry";
 
 /// A schema with its definitions.
 pub(super) struct Document<'a> {
     root: &'a Value,
+    /// Definitions described on the page at hand, and under which path: each is described once.
+    described: RefCell<BTreeMap<String, String>>,
+    /// Leads from the page at hand to the folder of the reference.
+    up: &'static str,
 }
 
 /// An object to be described, and where it stands in the document.
@@ -26,7 +35,16 @@ struct Place<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn new(root: &'a Value) -> Self {
-        Self { root }
+        Self {
+            root,
+            described: RefCell::default(),
+            up: "",
+        }
+    }
+
+    /// The same, for a page one folder below.
+    pub(super) fn below(self) -> Self {
+        Self { up: "../", ..self }
     }
 
     /// The top-level keys, in the order of the schema.
@@ -53,10 +71,29 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn section_page(&self, name: &str, section: &'a Value) -> String {
-        let mut text = format!("# `{name}`\n\n{}\n", self.describe(section));
+        self.described.borrow_mut().clear();
+        let mut text = format!("# `{name}`\n\n{}\n\n", self.describe(section));
+        let value = nullable(section);
+        let resolved = self.resolve(value);
+        if let Some(object) = resolved.as_object().filter(|_| properties(resolved).is_some()) {
+            if let Some(definition) = reference(value) {
+                self.described
+                    .borrow_mut()
+                    .insert(definition.to_owned(), name.to_owned());
+            }
+            let path = name.to_owned();
+            let place = Place {
+                path,
+                object,
+                depth: 0,
+            };
+            let inside = self.describe_fields(&mut text, &place);
+            self.describe_places(&mut text, inside, 2);
+            return text;
+        }
         let _ = writeln!(
             text,
-            "\nType: {}.{}",
+            "Type: {}.{}",
             self.type_of(section, name),
             default_sentence(section)
         );
@@ -156,6 +193,7 @@ impl<'a> Document<'a> {
             let default = match schema.get("default") {
                 Some(Value::Null) | None if required.contains(&name.as_str()) => "required".to_owned(),
                 Some(Value::Null) | None => "none".to_owned(),
+                Some(Value::Object(fields)) if !fields.is_empty() => "see there".to_owned(),
                 Some(default) => format!("`{}`", bare(default)),
             };
             let what = self.describe(schema);
@@ -173,7 +211,7 @@ impl<'a> Document<'a> {
 
     /// Finds the objects with settings of their own in a value of this schema.
     fn objects_in(&self, schema: &'a Value, path: &str, depth: usize, found: &mut Vec<Place<'a>>) {
-        if depth > DEEPEST {
+        if depth > DEEPEST || self.is_described_elsewhere(schema, path) {
             return;
         }
         let schema = self.resolve(schema);
@@ -201,11 +239,20 @@ impl<'a> Document<'a> {
     /// A type in a few words, with links. `path` is where a value of it stands.
     fn type_of(&self, schema: &Value, path: &str) -> String {
         if let Some(name) = reference(schema) {
+            if name == POLICY {
+                return format!("[policy]({}policies.md)", self.up);
+            }
             let resolved = self.resolve(schema);
             if is_value(resolved) {
-                return format!("[{name}](types.md#{})", anchor(name));
+                return format!("[{name}]({}types.md#{})", self.up, anchor(name));
             }
-            return self.type_of(resolved, path);
+            let mut described = self.described.borrow_mut();
+            let first = described
+                .entry(name.to_owned())
+                .or_insert_with(|| path.to_owned())
+                .clone();
+            drop(described);
+            return self.shape_of(resolved, &first);
         }
         self.shape_of(schema, path)
     }
@@ -256,6 +303,19 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Whether the schema is a policy, or a definition that is described under another path of the page.
+    fn is_described_elsewhere(&self, schema: &Value, path: &str) -> bool {
+        let Some(name) = reference(schema) else {
+            return false;
+        };
+        name == POLICY
+            || self
+                .described
+                .borrow()
+                .get(name)
+                .is_some_and(|first| first != path)
+    }
+
     fn resolve<'s>(&self, schema: &'s Value) -> &'s Value
     where
         'a: 's,
@@ -271,6 +331,15 @@ impl<'a> Document<'a> {
 /// The name that a schema refers to: `#/$defs/NAME`.
 fn reference(schema: &Value) -> Option<&str> {
     schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")
+}
+
+/// What is there if the value is: the schema without `null` beside it.
+fn nullable(schema: &Value) -> &Value {
+    let mut left = variants(schema).filter(|variant| type_name(variant) != Some("null"));
+    match (left.next(), left.next()) {
+        (Some(only), None) => only,
+        _ => schema,
+    }
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {

@@ -49,8 +49,12 @@ fn inputs() -> Inputs {
     let settings = json!({
         "description": "Limits requests. Per window.",
         "type": "object",
-        "properties": { "limit": { "description": "How many.", "type": "integer", "minimum": 1 } },
+        "properties": {
+            "limit": { "description": "How many.", "type": "integer", "minimum": 1 },
+            "window": { "description": "How long.", "$ref": "#/$defs/Span", "default": "1s" },
+        },
         "required": ["limit"],
+        "$defs": { "Span": { "description": "A length of time.", "type": "string" } },
     });
     Inputs {
         schema: schema(),
@@ -133,6 +137,10 @@ fn a_kind_has_an_example_that_can_be_pasted() {
         "{page}"
     );
     assert!(
+        page.contains("| `window` | [Span](../types.md#span) | `1s` | How long. |"),
+        "{page}"
+    );
+    assert!(
         pages["policies.md"]
             .contains("| [`rate_limit`](policies/rate_limit.md) | limit | Limits requests. |")
     );
@@ -170,5 +178,9 @@ fn a_schema_that_refers_to_itself_ends() {
         "$defs": { "Tree": { "type": "object", "properties": { "child": { "$ref": "#/$defs/Tree" } } } },
     });
     let pages = pages(&Inputs { schema, ..inputs() });
-    assert!(pages["tree.md"].contains("## `tree.child`"));
+    assert!(
+        pages["tree.md"].contains("| `child` | [object](#tree) |"),
+        "{}",
+        pages["tree.md"]
+    );
 }
