@@ -29,7 +29,13 @@ impl Document {
             Source::File(file) => config::load(file),
             Source::Text { name, text } => config::load_str(text, name),
         };
-        let Loaded { config, sources, watch, mut diagnostics, reader } = loaded;
+        let Loaded {
+            config,
+            sources,
+            watch,
+            mut diagnostics,
+            reader,
+        } = loaded;
         let failed = diagnostics.has_errors();
         if !failed {
             diagnostics.locate(&sources);
@@ -39,7 +45,13 @@ impl Document {
             return Err(Bad { files: watch });
         }
         let hash = hash(&sources);
-        Ok(Self { config, reader, hash, files: watch, sources })
+        Ok(Self {
+            config,
+            reader,
+            hash,
+            files: watch,
+            sources,
+        })
     }
 
     /// Prints what is wrong with the document beyond its text.
@@ -52,7 +64,9 @@ impl Document {
 
     /// Compiles it without running it. `None`: what is wrong was printed.
     pub(crate) fn compile(&self) -> Option<Plan> {
-        server::check(&self.config, &self.reader, KINDS).map_err(|diagnostics| self.report(diagnostics)).ok()
+        server::check(&self.config, &self.reader, KINDS)
+            .map_err(|diagnostics| self.report(diagnostics))
+            .ok()
     }
 }
 
@@ -83,9 +97,17 @@ fn say(text: &str) {
 }
 
 /// The JSON Schema of the configuration, every kind of policy included.
-pub(crate) fn schema() -> serde_json::Value { serde_json::Value::Null }
+pub(crate) fn schema() -> serde_json::Value {
+    serde_json::Value::Null
+}
 
 /// Everything that the reference pages are made from.
 pub(crate) fn reference_inputs(command: clap::Command) -> crate::reference::Inputs {
-    crate::reference::Inputs { schema: schema(), kinds: Vec::new(), failures: gatehouse_core::failure::failures_markdown(), metrics: gatehouse_core::telemetry::metrics::metrics_markdown(), command }
+    crate::reference::Inputs {
+        schema: schema(),
+        kinds: Vec::new(),
+        failures: gatehouse_core::failure::failures_markdown(),
+        metrics: gatehouse_core::telemetry::metrics::metrics_markdown(),
+        command,
+    }
 }

@@ -30,7 +30,7 @@ pub enum Framing {
 }
 
 /// A response, complete.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Response {
     pub version: String,
     pub status: u16,
@@ -42,6 +42,24 @@ pub struct Response {
     pub interim: Vec<Head>,
     /// Whether the body came chunked.
     pub chunked: bool,
+}
+
+/// The beginning of a body, as text, for messages.
+pub(crate) fn abridged(body: &[u8]) -> String {
+    latin1(&body[..body.len().min(300)])
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {:?} ", self.version, self.status, self.headers)?;
+        write!(f, "{:?} ({} bytes)", abridged(&self.body), self.body.len())?;
+        let interim: Vec<&str> = self.interim.iter().map(|head| head.start.as_str()).collect();
+        if interim.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " after {interim:?}")
+        }
+    }
 }
 
 impl Response {

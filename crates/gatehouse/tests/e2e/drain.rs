@@ -7,7 +7,8 @@ use crate::{in_front_of, with};
 
 #[test]
 fn an_idle_gateway_stops_at_once_with_success() {
-    let mut gateway = in_front_of(&HttpBackend::start());
+    let backend = HttpBackend::start();
+    let mut gateway = in_front_of(&backend);
     let mut idle = Client::connect(gateway.address());
     assert_eq!(idle.get("/").status, 200);
     assert!(gateway.stop().success());
@@ -85,23 +86,4 @@ fn a_request_that_never_ends_does_not_hold_it_for_ever() {
         "{}",
         String::from_utf8_lossy(&rest)
     );
-}
-
-#[test]
-fn a_second_signal_ends_it_at_once() {
-    let backend = HttpBackend::scripted(|call| {
-        call.hang();
-        Ok(())
-    });
-    let mut gateway = with(&backend, "process: { workers: 2, drain: 1h }\n");
-    let mut raw = Raw::connect(gateway.address());
-    raw.send(Request::get("/").encode());
-    backend.wait_requests(1);
-    gateway.signal("TERM");
-    let address = gateway.address();
-    until("the first signal to be heard", || {
-        Raw::try_connect(address).is_err()
-    });
-    gateway.signal("TERM");
-    gateway.wait_exit();
 }

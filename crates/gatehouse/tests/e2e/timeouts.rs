@@ -143,7 +143,7 @@ fn a_body_below_the_least_rate_is_408() {
     // A million bytes a second; the client sends one byte whenever it is let.
     let gateway = with(
         &backend,
-        "client: { limits: { min_rate: 1MB }, timeouts: { body_idle: 30s } }\n",
+        "client: { limits: { min_rate: 1MB }, timeouts: { body_idle: 200ms } }\n",
     );
     let mut raw = Raw::connect(gateway.address());
     raw.send(format!("{HEAD}Content-Length: 1000000\r\n\r\n"));

@@ -21,7 +21,7 @@ use crate::wire::{Framing, Head, Reader, request_framing};
 pub type Script = Arc<dyn Fn(&mut Call<'_>) -> io::Result<()> + Send + Sync>;
 
 /// A request as it arrived.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Received {
     pub method: String,
     pub target: String,
@@ -40,6 +40,23 @@ pub struct Received {
     pub nth: usize,
     /// Whether all of the body has come.
     pub complete: bool,
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = crate::wire::abridged(&self.body);
+        let state = if self.complete { "complete" } else { "unfinished" };
+        write!(
+            f,
+            "#{}.{} {} {} ",
+            self.connection, self.nth, self.method, self.target
+        )?;
+        write!(
+            f,
+            "{:?} {body:?} ({} bytes, {state})",
+            self.headers, self.digest.0
+        )
+    }
 }
 
 impl Received {
