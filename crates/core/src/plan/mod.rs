@@ -1,1 +1,4 @@
 //! To come.
+
+pub mod diff;
+pub mod lint;
