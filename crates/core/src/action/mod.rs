@@ -1,1 +1,4 @@
 //! To come.
+
+pub mod rewrite;
+pub mod split;

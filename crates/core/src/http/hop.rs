@@ -1,0 +1,279 @@
+//! What belongs to one hop and is taken off, and what a gateway adds: `X-Forwarded-*`, `Forwarded`, `Via`, `Date`.
+//!
+//! [`clean_request`] runs when a request comes in, before policies: then no client can name a field in `Connection`
+//! that the gateway adds later (RFC 9110 7.6.1). [`Forwarding::apply`] runs once before the request is sent on. From
+//! peers that are not trusted, everything that claims to be forwarded is replaced, not added to. A request without
+//! such fields costs bit tests and the fields that are added.
+
+use crate::config;
+use gatehouse_http1::{Headers, Known, Version};
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// Fields that mean something to the next hop only. Framing fields are not here: the encoder never copies them.
+const HOP_BY_HOP: [Known; 8] = [
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
+    Known::Trailer,
+    Known::Upgrade,
+    Known::Http2Settings,
+];
+
+/// How often our own name may stand in `Via` before the request must be going in circles.
+pub const MAX_LOOPS: usize = 10;
+
+/// Takes off what belongs to the client's connection. `TE: trailers` stays if the upstream side can pass trailers on
+/// (it then needs `TE` in its own `Connection`). Whoever handles upgrades reads `Upgrade` before.
+pub fn clean_request(headers: &mut Headers, keep_te_trailers: bool) {
+    if headers.contains(Known::Te) {
+        let takes_trailers = headers
+            .list(Known::Te)
+            .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+        if keep_te_trailers && takes_trailers {
+            headers.set(Known::Te, b"trailers");
+        } else {
+            headers.remove(Known::Te);
+        }
+    }
+    clean(headers);
+}
+
+/// Takes off what belongs to the upstream's connection.
+pub fn clean_response(headers: &mut Headers) {
+    headers.remove(Known::Te);
+    clean(headers);
+}
+
+fn clean(headers: &mut Headers) {
+    if headers.contains(Known::Connection) {
+        remove_nominated(headers);
+    }
+    for known in HOP_BY_HOP {
+        headers.remove(known);
+    }
+}
+
+/// Removes the fields that `Connection` names, except those the gateway knows: those it handles itself, or they are for
+/// the other end, and no sender may make a proxy drop `Host`, `Authorization` or `Content-Length`.
+fn remove_nominated(headers: &mut Headers) {
+    let is_nominated = |name: &&[u8]| Known::of(name).is_none() && !name.eq_ignore_ascii_case(b"close");
+    let names: Vec<Vec<u8>> = headers
+        .list(Known::Connection)
+        .filter(is_nominated)
+        .map(<[u8]>::to_vec)
+        .collect();
+    for name in names {
+        headers.remove_name(&name);
+    }
+}
+
+/// `Date` for a response that came without (RFC 9110 6.6.1); `now` is the time as it is written there.
+pub fn add_date(headers: &mut Headers, now: &[u8]) {
+    if !headers.contains(Known::Date) {
+        headers.set(Known::Date, now);
+    }
+}
+
+/// How requests are marked as forwarded; made once from the configuration.
+#[derive(Debug, Clone)]
+pub struct Forwarding {
+    x_forwarded: bool,
+    rfc7239: bool,
+    via: Option<Via>,
+}
+
+#[derive(Debug, Clone)]
+struct Via {
+    name: String,
+    http10: String,
+    http11: String,
+}
+
+/// One request on its way through.
+#[derive(Debug, Clone, Copy)]
+pub struct Hop<'a> {
+    /// The address of the peer, formatted once for the connection.
+    pub peer: &'a str,
+    /// The peer is a trusted proxy (see `client_ip`).
+    pub trusted_peer: bool,
+    /// The authority the request was for, as sent.
+    pub host: &'a str,
+    /// `http` or `https`: what the client's connection is.
+    pub scheme: &'a str,
+    /// The port of our listener; empty if it has none.
+    pub port: &'a str,
+    /// What was stripped from the path.
+    pub prefix: Option<&'a str>,
+    /// The version the request came in.
+    pub version: Version,
+}
+
+/// The request has passed here too often (RFC 9110 7.6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request has come through `{MAX_LOOPS}` times already: it is forwarded in circles")]
+pub struct Loop;
+
+impl Forwarding {
+    /// Takes the settings.
+    pub fn new(settings: &config::Forwarded) -> Self {
+        let via = settings.via.as_ref().map(|name| Via {
+            name: name.clone(),
+            http10: format!("1.0 {name}"),
+            http11: format!("1.1 {name}"),
+        });
+        Self {
+            x_forwarded: settings.x_forwarded,
+            rfc7239: settings.rfc7239,
+            via,
+        }
+    }
+
+    /// Writes the fields that tell the upstream about the client and its request.
+    ///
+    /// # Errors
+    /// [`Loop`] when our name stands in `Via` more than [`MAX_LOOPS`] times.
+    pub fn apply(&self, headers: &mut Headers, hop: &Hop<'_>) -> Result<(), Loop> {
+        if let Some(via) = &self.via {
+            if headers.contains(Known::Via) && passes(headers, &via.name) > MAX_LOOPS {
+                return Err(Loop);
+            }
+            let value = if hop.version == Version::Http10 {
+                &via.http10
+            } else {
+                &via.http11
+            };
+            headers.append(Known::Via, value.as_bytes());
+        }
+        if !hop.trusted_peer {
+            remove_claims(headers);
+        }
+        if self.x_forwarded {
+            x_forwarded(headers, hop);
+        }
+        if self.rfc7239 {
+            forwarded(headers, hop);
+        }
+        Ok(())
+    }
+}
+
+/// How often a name has received the message, by `Via`.
+fn passes(headers: &Headers, name: &str) -> usize {
+    let is_ours = |element: &&[u8]| {
+        let mut words = element
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty());
+        words
+            .nth(1)
+            .is_some_and(|receiver| receiver.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    headers.list(Known::Via).filter(is_ours).count()
+}
+
+/// Removes what only a trusted proxy may say. The known fields that are written next are left to be replaced there.
+fn remove_claims(headers: &mut Headers) {
+    const CLAIMS: [Known; 7] = [
+        Known::XForwardedFor,
+        Known::XForwardedHost,
+        Known::XForwardedProto,
+        Known::XForwardedPort,
+        Known::XForwardedPrefix,
+        Known::Forwarded,
+        Known::XRealIp,
+    ];
+    for known in CLAIMS {
+        headers.remove(known);
+    }
+    // There are more of this family (-User, -Server, -Client-Cert, ...), and applications that believe them.
+    let is_claim = |known: Option<Known>, name: &[u8]| {
+        known.is_none()
+            && name
+                .get(..12)
+                .is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+    };
+    if headers.iter().any(|field| is_claim(field.known, field.name)) {
+        headers.retain(|known, name, _| !is_claim(known, name));
+    }
+}
+
+/// The list grows by the peer; what else a trusted peer said about the client's request stays.
+fn x_forwarded(headers: &mut Headers, hop: &Hop<'_>) {
+    append_to_list(headers, Known::XForwardedFor, hop.peer);
+    for (known, value) in [
+        (Known::XForwardedHost, hop.host),
+        (Known::XForwardedProto, hop.scheme),
+        (Known::XForwardedPort, hop.port),
+    ] {
+        if !value.is_empty() && !headers.contains(known) {
+            headers.append(known, value.as_bytes());
+        }
+    }
+    if let Some(prefix) = hop.prefix {
+        // Prefixes nest: the one stripped before us stands outside of ours.
+        let outer = headers.get(Known::XForwardedPrefix).unwrap_or_default();
+        let outer = outer.strip_suffix(b"/").unwrap_or(outer);
+        let whole = [outer, prefix.as_bytes()].concat();
+        headers.set(Known::XForwardedPrefix, &whole);
+    }
+}
+
+/// One element for this hop (RFC 7239 4).
+fn forwarded(headers: &mut Headers, hop: &Hop<'_>) {
+    let mut element = String::with_capacity(64);
+    element.push_str("for=");
+    match hop.peer.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => push(&mut element, ip),
+        Ok(IpAddr::V6(ip)) => push(&mut element, format_args!("\"[{ip}]\"")),
+        Err(_) => element.push_str("unknown"),
+    }
+    if !hop.host.is_empty() {
+        element.push_str(";host=");
+        push_value(&mut element, hop.host);
+    }
+    element.push_str(";proto=");
+    push_value(&mut element, hop.scheme);
+    append_to_list(headers, Known::Forwarded, &element);
+}
+
+fn push(out: &mut String, value: impl std::fmt::Display) {
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// A token as it is, anything else as a quoted string.
+fn push_value(out: &mut String, value: &str) {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !value.is_empty() && value.bytes().all(is_token) {
+        out.push_str(value);
+        return;
+    }
+    out.push('"');
+    for char in value.chars() {
+        if matches!(char, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(char);
+    }
+    out.push('"');
+}
+
+/// Adds an element, and makes one line of the list: many applications read the first line only.
+fn append_to_list(headers: &mut Headers, known: Known, element: &str) {
+    if !headers.contains(known) {
+        headers.append(known, element.as_bytes());
+        return;
+    }
+    let mut list = Vec::with_capacity(64);
+    for line in headers.all(known).filter(|line| !line.is_empty()) {
+        list.extend_from_slice(line);
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(element.as_bytes());
+    headers.set(known, &list);
+}
+
+#[cfg(test)]
+mod tests;
