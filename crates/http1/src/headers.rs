@@ -256,7 +256,7 @@ impl Headers {
         loop {
             // `at` is the start or the end of a line, so within the bytes.
             let rest = &bytes[at..];
-            if let [] | [b'\r' | b'\n', ..] = rest {
+            if rest.first().is_none_or(|&byte| byte < b' ') {
                 let Some(()) = line::end(rest)? else {
                     return Ok(None);
                 };

@@ -111,10 +111,17 @@ pub(crate) fn field(bytes: &[u8]) -> Result<Option<FieldLine>, HeadError> {
         Some(_) => false,
         None => byte::token(name).ok_or_else(|| bad_name(bytes))?,
     };
-    let mut value = name_len + 1;
-    while let Some(b' ' | b'\t') = bytes.get(value) {
-        value += 1;
-    }
+    let after = &bytes[name_len + 1..];
+    let value = name_len
+        + 1
+        + match after {
+            // What nearly all senders write.
+            [b' ', b'!'..=b'~', ..] => 1,
+            _ => after
+                .iter()
+                .take_while(|&&byte| byte == b' ' || byte == b'\t')
+                .count(),
+        };
     // `value` is at most the number of bytes.
     let text = &bytes[value..];
     let text_len = byte::text_len(text);
