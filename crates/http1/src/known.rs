@@ -236,9 +236,12 @@ const fn keys() -> [Key; NAMES.len()] {
             known as usize == id && id < 64,
             "NAMES is in the order of the ids, which are bits of a u64"
         );
-        match key(name.as_bytes()) {
-            Some(key) => keys[id] = key,
-            None => panic!("a name is shorter than 2 bytes or longer than LONGEST"),
+        assert!(
+            name.len() >= 2 && name.len() <= LONGEST,
+            "a key is for names of 2 to LONGEST bytes"
+        );
+        if let Some(key) = key(name.as_bytes()) {
+            keys[id] = key;
         }
         id += 1;
     }

@@ -51,9 +51,9 @@ pub(crate) fn version(bytes: &[u8]) -> Result<Option<Version>, HeadError> {
             b'1'..=b'9',
             b'.',
             b'0'..=b'9',
-            after,
+            b' ' | b'\r',
             ..,
-        ] if matches!(after, b' ' | b'\r') => Err(HeadError::UnsupportedVersion),
+        ] => Err(HeadError::UnsupportedVersion),
         [b'H', b'T', b'T', b'P', b'/', b'1'..=b'9', b'.', b'0'..=b'9'] => Ok(None),
         _ => {
             let is_beginning = bytes.len() < 8
