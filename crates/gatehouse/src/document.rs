@@ -5,10 +5,16 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use gatehouse_core::config::{self, Config, Diagnostic, Loaded, Reader, Sources};
-use gatehouse_core::plan::Plan;
+use gatehouse_core::plan::{Plan, lint};
+use gatehouse_core::failure::failures_markdown;
+use gatehouse_core::policy::Kind;
 use gatehouse_core::server;
+use gatehouse_core::telemetry::metrics::metrics_markdown;
 use gatehouse_policies::KINDS;
 
+use serde_json::Value;
+
+use crate::reference::{Inputs, KindInput};
 use crate::run::Source;
 
 /// A document as loaded: good, or with diagnostics that say what is wrong.
@@ -29,15 +35,10 @@ impl Document {
             Source::File(file) => config::load(file),
             Source::Text { name, text } => config::load_str(text, name),
         };
-        let Loaded {
-            config,
-            sources,
-            watch,
-            mut diagnostics,
-            reader,
-        } = loaded;
+        let Loaded { config, sources, watch, mut diagnostics, reader } = loaded;
         let failed = diagnostics.has_errors();
         if !failed {
+            diagnostics.extend(lint::lint(&config, &stage));
             diagnostics.locate(&sources);
         }
         say(&diagnostics.render(&sources));
@@ -45,13 +46,7 @@ impl Document {
             return Err(Bad { files: watch });
         }
         let hash = hash(&sources);
-        Ok(Self {
-            config,
-            reader,
-            hash,
-            files: watch,
-            sources,
-        })
+        Ok(Self { config, reader, hash, files: watch, sources })
     }
 
     /// Prints what is wrong with the document beyond its text.
@@ -64,9 +59,7 @@ impl Document {
 
     /// Compiles it without running it. `None`: what is wrong was printed.
     pub(crate) fn compile(&self) -> Option<Plan> {
-        server::check(&self.config, &self.reader, KINDS)
-            .map_err(|diagnostics| self.report(diagnostics))
-            .ok()
+        server::check(&self.config, &self.reader, KINDS).map_err(|diagnostics| self.report(diagnostics)).ok()
     }
 }
 
@@ -83,6 +76,11 @@ pub(crate) fn checked(file: &Path) -> Option<(Document, Plan)> {
     Some((document, plan))
 }
 
+/// The stage of a kind, as the lint wants it.
+fn stage(kind: &str) -> Option<u8> {
+    KINDS.iter().find(|known| known.name == kind).map(|known| known.stage as u8)
+}
+
 fn hash(sources: &Sources) -> String {
     let mut hasher = DefaultHasher::new();
     for file in sources.files() {
@@ -97,17 +95,24 @@ fn say(text: &str) {
 }
 
 /// The JSON Schema of the configuration, every kind of policy included.
-pub(crate) fn schema() -> serde_json::Value {
-    serde_json::Value::Null
+pub(crate) fn schema() -> Value {
+    let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, (kind.schema)())).collect();
+    config::schema::document(&kinds)
 }
 
 /// Everything that the reference pages are made from.
-pub(crate) fn reference_inputs(command: clap::Command) -> crate::reference::Inputs {
-    crate::reference::Inputs {
+pub(crate) fn reference_inputs(command: clap::Command) -> Inputs {
+    let kind = |kind: &Kind| KindInput {
+        name: kind.name.to_owned(),
+        stage: format!("{:?}", kind.stage).to_lowercase(),
+        schema: (kind.schema)(),
+        example: kind.example.to_owned(),
+    };
+    Inputs {
         schema: schema(),
-        kinds: Vec::new(),
-        failures: gatehouse_core::failure::failures_markdown(),
-        metrics: gatehouse_core::telemetry::metrics::metrics_markdown(),
+        kinds: KINDS.iter().map(kind).collect(),
+        failures: failures_markdown(),
+        metrics: metrics_markdown(),
         command,
     }
 }

@@ -8,6 +8,7 @@ use gatehouse_admin::{AdminState, Limits};
 use gatehouse_core::config::{Address, Config, LogFormat};
 use gatehouse_core::gateway::Gateway;
 use gatehouse_core::listen::socket::{self, Bound};
+use gatehouse_core::plan::diff;
 use gatehouse_core::server::{Server, StartError};
 use gatehouse_policies::KINDS;
 use tokio::runtime::{Builder, Handle};
@@ -179,7 +180,8 @@ impl Running {
             .await
         {
             Ok(()) => {
-                tracing::info!(hash = document.hash, "configuration changed");
+                let changes = diff::diff(&self.document.config, &document.config);
+                tracing::info!(hash = document.hash, %changes, "configuration changed");
                 self.tell_what_needs_a_restart(&document);
                 self.document = document;
             }

@@ -22,6 +22,6 @@ pub use head::method::Method;
 pub use head::request::{RequestHead, parse_request};
 pub use head::response::{RequestKind, ResponseHead, parse_response};
 pub use head::target::TargetForm;
-pub use head::{HeadError, HeadLimits, MAX_FIELDS, Parsed, Version};
+pub use head::{HeadError, HeadLimits, Parsed, Version};
 pub use headers::{Field, Headers};
 pub use known::Known;

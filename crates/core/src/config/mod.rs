@@ -14,6 +14,7 @@ mod policy;
 mod process;
 pub mod reader;
 mod route;
+pub mod schema;
 mod selector;
 pub mod source;
 mod template;
@@ -79,6 +80,26 @@ pub struct Config {
     /// More files with `listeners`, `named_policies`, `routes` and `upstreams`, relative to this one. The
     /// last part of a path may have `*`.
     pub include: Vec<String>,
+}
+
+impl Config {
+    /// The document of a gateway that forwards every request to one endpoint, everything else as by default.
+    pub fn one_liner(to: types::EndpointUrl, listen: Address) -> Self {
+        let forward = Forward {
+            upstream: Some("upstream".to_owned()),
+            ..Forward::default()
+        };
+        let route = Route {
+            forward: Some(forward),
+            ..Route::matching(Match::default())
+        };
+        Self {
+            listeners: [("main".to_owned(), Listener::at(listen))].into(),
+            routes: [("all".to_owned(), route)].into(),
+            upstreams: [("upstream".to_owned(), Upstream::of(vec![to.into()]))].into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Whether a text is a token, as methods, field names and cookie names are (RFC 9110 5.6.2).

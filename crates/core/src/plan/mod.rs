@@ -7,6 +7,8 @@ mod compile;
 mod explain;
 mod action;
 mod policies;
+pub mod diff;
+pub mod lint;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -99,7 +99,7 @@ pub struct Kind {
     /// A complete example, as YAML below the key.
     pub example: &'static str,
     /// The JSON Schema of its configuration.
-    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    pub schema: fn() -> Value,
     /// Makes the policy from its configuration.
     pub compile: fn(&Value, &mut Compile<'_>) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>,
 }
@@ -117,10 +117,9 @@ impl Kind {
     }
 }
 
-fn schema<C: PolicyConfig>(generator: &mut SchemaGenerator) -> Schema {
-    C::json_schema(generator)
+fn schema<C: PolicyConfig>() -> Value {
+    schemars::schema_for!(C).to_value()
 }
-
 
 fn compile<C: PolicyConfig>(value: &Value, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Vec<Diagnostic>> {
     let mut diagnostics = Diagnostics::default();
