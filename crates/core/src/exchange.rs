@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use gatehouse_http1::{Headers, RequestHead, ResponseHead};
@@ -69,10 +70,13 @@ impl Response {
     }
 }
 
-/// Sends interim (1xx) responses to a client; each protocol has its own.
-pub trait Interim {
-    /// Sends one at once, as far as the connection takes it.
-    fn send(&self, head: &ResponseHead);
+/// The client's side of an exchange while it is being answered; each protocol has its own.
+pub trait ClientSide {
+    /// Sends an interim (1xx) response at once, as far as the connection takes it.
+    fn send_interim(&self, head: &ResponseHead);
+    /// Ready when the client has certainly left. One that has only ended its own direction still waits
+    /// for its answer.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// A client's connection, as far as its exchanges need to know it.
@@ -138,7 +142,7 @@ pub struct Exchange {
     pub(crate) worker: Rc<Worker>,
     pub(crate) plan: PlanRef,
     pub(crate) clock: Rc<Clock>,
-    pub(crate) interim: Option<Rc<dyn Interim>>,
+    pub(crate) client_side: Option<Rc<dyn ClientSide>>,
     pub(crate) record: Record,
     pub(crate) route: Option<usize>,
     pub(crate) ran: Ran,
@@ -178,7 +182,7 @@ impl Exchange {
             worker: worker.clone(),
             plan,
             clock: clock.clone(),
-            interim: None,
+            client_side: None,
             record: Record::begin(worker, started),
             route: None,
             ran: Ran::default(),

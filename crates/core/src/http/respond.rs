@@ -10,6 +10,9 @@ use crate::http::hop;
 /// request id and safe details; the log gets the rest.
 pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
     ex.record.failed(failure);
+    if let Some(exceeded) = failure.exceeded() {
+        ex.worker.metrics.limit_hit(exceeded.setting);
+    }
     if failure.fault() == Fault::Gateway {
         tracing::error!(
             code = failure.code().name(),

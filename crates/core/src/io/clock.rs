@@ -8,11 +8,12 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Code, Failure};
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Shard};
 use crate::timer::{Deadline, Timers, Which};
 
 /// A phase bounded only by the whole exchange.
@@ -95,6 +96,13 @@ pub enum Total {
 }
 
 impl Total {
+    fn label(self) -> metrics::Phase {
+        match self {
+            Self::Exchange => metrics::Phase::Exchange,
+            Self::Upstream => metrics::Phase::UpstreamTotal,
+        }
+    }
+
     fn failure(self) -> Failure {
         match self {
             Self::Exchange => Failure::new(Code::DeadlineExceeded).detail("the time for the whole exchange is over"),
@@ -105,6 +113,7 @@ impl Total {
 
 /// The deadlines of one task: the current phase and the whole exchange.
 pub struct Clock {
+    metrics: Arc<Shard>,
     deadline: Deadline,
     phase: Cell<Phase>,
     moved: Cell<bool>,
@@ -113,9 +122,10 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock on the worker's timers.
-    pub fn new(timers: &Rc<Timers>) -> Self {
+    /// A clock on the worker's timers; expiries are counted in `metrics`.
+    pub fn new(timers: &Rc<Timers>, metrics: Arc<Shard>) -> Self {
         Self {
+            metrics,
             deadline: timers.deadline(),
             phase: Cell::new(Phase::Idle),
             moved: Cell::new(false),
@@ -157,9 +167,13 @@ impl Clock {
     /// Called when nothing can be done now. Ready with the failure if `phase` has lasted longer than
     /// `after` since it began or last moved; else the task is woken when it has.
     pub fn wait(&self, cx: &mut Context<'_>, phase: Phase, after: Duration) -> Poll<Failure> {
-        self.poll_phase(cx, phase, after).map(|which| match which {
-            Which::Total => self.total.get().failure(),
-            Which::Phase => phase.failure(),
+        self.poll_phase(cx, phase, after).map(|which| {
+            let (label, failure) = match which {
+                Which::Total => (self.total.get().label(), self.total.get().failure()),
+                Which::Phase => (phase.label(), phase.failure()),
+            };
+            self.metrics.timed_out(label);
+            failure
         })
     }
 

@@ -43,6 +43,8 @@ pub struct Sender {
     replayable: bool,
     /// True once a write was tried: from then on a piece is sent before the next is taken.
     started: bool,
+    with_trailers: bool,
+    head: u64,
     /// Bytes written in all.
     pub bytes: u64,
 }
@@ -57,6 +59,8 @@ impl Sender {
     /// A message whose encoded head is in `staged`.
     pub fn new(staged: Vec<u8>, framing: Framing) -> Self {
         Self {
+            head: staged.len() as u64,
+            with_trailers: true,
             staged,
             written: 0,
             framing,
@@ -68,6 +72,16 @@ impl Sender {
             started: false,
             bytes: 0,
         }
+    }
+
+    /// Leaves out trailer fields: the receiver has not said that it takes them (RFC 9110 6.5.1).
+    pub fn without_trailers(&mut self) {
+        self.with_trailers = false;
+    }
+
+    /// Bytes written of the body, its framing included.
+    pub fn body_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.head)
     }
 
     /// Holds the body back, or lets it go.
@@ -194,7 +208,7 @@ impl Sender {
             Framing::Length(left) if left > 0 => {
                 return Err(Failure::new(Code::Internal).detail("a body is shorter than declared"));
             }
-            Framing::Chunked => encode::last_chunk(&mut self.staged, body.trailers()),
+            Framing::Chunked => encode::last_chunk(&mut self.staged, body.trailers().filter(|_| self.with_trailers)),
             _ => {}
         }
         self.body_done = true;

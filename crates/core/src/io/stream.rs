@@ -76,6 +76,14 @@ impl Stream {
         }
     }
 
+    /// Looks whether there is something to read, or an error. A Unix socket is always silent.
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(s) => s.poll_peek(cx, &mut ReadBuf::new(&mut [0; 1])),
+            Self::Unix(_) => Poll::Pending,
+        }
+    }
+
     /// True if an idle connection can still be used: the other side neither closed it nor sent
     /// anything unasked. Free of system calls unless the reactor reported an event.
     pub fn is_idle_and_open(&mut self) -> bool {

@@ -265,7 +265,7 @@ async fn introduce(
     if !is_trusted {
         return if proxy.required { Err(Refused::ProxyProtocol) } else { Ok(()) };
     }
-    let clock = Clock::new(&worker.timers);
+    let clock = Clock::new(&worker.timers, worker.metrics.clone());
     let mut buffer = worker.buffers.small();
     loop {
         match proxy_protocol::parse(buffer.data()) {

@@ -115,8 +115,8 @@ impl Talk {
                     return Poll::Ready(Err(Failure::new(Code::UpstreamProtocol).detail(what)));
                 }
                 if status != 100 {
-                    if let Some(interim) = &ex.interim {
-                        interim.send(&self.head);
+                    if let Some(client) = &ex.client_side {
+                        client.send_interim(&self.head);
                     }
                 } else if upload.sender.holds_body() {
                     self.release_body(upload);
@@ -159,6 +159,11 @@ impl Talk {
                 }
                 Which::Total => ex.clock.wait(cx, Phase::FirstByte, self.first_byte).map(Err),
             };
+        }
+        if let Some(client) = &ex.client_side
+            && client.poll_gone(cx).is_ready()
+        {
+            return Poll::Ready(Err(Failure::new(Code::ClientGone).detail("the client left before the answer").close(true)));
         }
         ex.clock.wait(cx, Phase::FirstByte, self.first_byte).map(Err)
     }

@@ -8,7 +8,7 @@ use gatehouse_http1::{BodyError, Decoder, Headers, Parsed, ResponseHead, encode}
 
 use super::ClientIo;
 use crate::body::Source;
-use crate::exchange::Interim;
+use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
 use crate::io::{Buffer, Clock, Intake, Phase, Read};
 use crate::plan::ClientPlan;
@@ -58,7 +58,7 @@ impl Incoming {
             if std::mem::take(&mut self.expects_continue) {
                 let mut head = ResponseHead::default();
                 head.status = 100;
-                self.io.send(&head);
+                self.io.send_interim(&head);
             }
             match intake.poll_read(cx, &mut self.io.stream.borrow_mut()) {
                 Poll::Ready(Ok(Read::Bytes(n))) => {
@@ -169,8 +169,11 @@ impl Drop for Incoming {
     }
 }
 
-impl Interim for ClientIo {
-    fn send(&self, head: &ResponseHead) {
+impl ClientSide for ClientIo {
+    fn send_interim(&self, head: &ResponseHead) {
+        if self.is_http10.get() {
+            return;
+        }
         let mut interim = self.interim.borrow_mut();
         encode::status_line(&mut interim, head.status, head.reason());
         encode::fields(&mut interim, &head.headers);
@@ -179,6 +182,18 @@ impl Interim for ClientIo {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         if let Poll::Ready(Ok(n)) = self.stream.borrow_mut().poll_write(&mut cx, &interim) {
             interim.drain(..n);
+        }
+    }
+
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.watches.get() || self.stream.borrow().poll_readable(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // The next request, or the end of the client's direction: both say that it still listens.
+        self.watches.set(false);
+        match self.stream.borrow_mut().poll_peek(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => Poll::Pending,
         }
     }
 }

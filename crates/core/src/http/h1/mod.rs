@@ -48,6 +48,10 @@ pub(crate) struct ClientIo {
     interim: RefCell<Vec<u8>>,
     /// False while a request's body has not been read to its end.
     body_read: Cell<bool>,
+    /// True while a client that leaves would be noticed: until something else is there to read.
+    watches: Cell<bool>,
+    /// True if the current request is of HTTP/1.0, which knows no interim responses.
+    is_http10: Cell<bool>,
     /// Body bytes of the current request taken from the wire.
     body_bytes: Cell<u64>,
 }
@@ -59,9 +63,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, stream
         leftover: RefCell::new(first),
         interim: RefCell::new(Vec::new()),
         body_read: Cell::new(true),
+        watches: Cell::new(false),
+        is_http10: Cell::new(false),
         body_bytes: Cell::new(0),
     });
-    let clock = Rc::new(Clock::new(&worker.timers));
+    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
     loop {
         if io.leftover.borrow().is_none() && !idle(&worker, &connection, &io, &clock).await {
             return;
@@ -127,6 +133,9 @@ async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<Clien
     clock.begin_total(Total::Exchange, plan.client.timeouts.total);
     io.body_bytes.set(0);
     io.body_read.set(parsed.framing == Framing::None);
+    io.is_http10.set(request.head.version == http1::Version::Http10);
+    // Only a client that has nothing more to send can be watched by what comes from it.
+    io.watches.set(parsed.framing == Framing::None && buffer.is_empty());
     if parsed.framing == Framing::None {
         *io.leftover.borrow_mut() = (!buffer.is_empty()).then_some(buffer);
     } else {
@@ -137,9 +146,7 @@ async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<Clien
     let may_keep = parsed.keep_alive && connection.requests.get() + 1 < plan.client.limits.requests_per_connection;
     let version = request.head.version;
     let mut ex = Exchange::begin(worker, plan, connection, clock, request, started);
-    if version == http1::Version::Http11 {
-        ex.interim = Some(io.clone());
-    }
+    ex.client_side = Some(io.clone());
     let response = answer(&mut ex).await;
     let next = write::response(&mut ex, io, response, may_keep, version).await;
     clock.end_total();
@@ -217,10 +224,7 @@ async fn read_head(
             Ok(Ok(0)) => return Err(Failure::new(Code::BadRequest).safe_detail("the head was cut short").close(true)),
             Ok(Ok(n)) => buffer.filled(n),
             Ok(Err(_)) => return Ok(None),
-            Err(failure) => {
-                worker.metrics.timed_out(Phase::Head.label());
-                return Err(failure);
-            }
+            Err(failure) => return Err(failure),
         }
     }
 }

@@ -36,6 +36,9 @@ pub(super) async fn response(
     staged.append(&mut io.interim.borrow_mut());
     encode_head(&mut staged, &response, framing, keep, version);
     let mut sender = Sender::new(staged, framing);
+    if !ex.accepts_trailers {
+        sender.without_trailers();
+    }
     let timeouts = &ex.plan.client.timeouts;
     let (write_idle, min_rate) = (timeouts.write_idle, ex.plan.client.limits.min_rate);
     let mut pace = Pace { waited: Duration::ZERO, since: None, rate: min_rate, grace: write_idle };
@@ -55,7 +58,7 @@ pub(super) async fn response(
     })
     .await;
 
-    ex.record.bytes_out = sender.bytes;
+    ex.record.bytes_out = sender.body_bytes();
     ex.worker.keep_staging(sender.into_staging());
     drop(response);
     match sent {
