@@ -12,10 +12,10 @@ use gatehouse_testkit::{Gate, HttpBackend, Raw, Reply, Request};
 use crate::{in_front_of, with};
 
 const MIB: usize = 1 << 20;
-const BODY: usize = 256 * MIB;
+const BODY: usize = 128 * MIB;
 
 /// What may be under way: system buffers on two connections, far more than they hold, and far less than the body.
-const UNDER_WAY: u64 = 64 * MIB as u64;
+const UNDER_WAY: u64 = 48 * MIB as u64;
 
 /// What the gateway may grow by meanwhile.
 const GROWTH_KIB: u64 = 32 * 1024;

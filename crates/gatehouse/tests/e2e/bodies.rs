@@ -5,7 +5,8 @@ use std::io::Write;
 use gatehouse_testkit::client::chunk;
 use gatehouse_testkit::digest::{Digest, Noise};
 use gatehouse_testkit::wait::join;
-use gatehouse_testkit::{Client, HttpBackend, Raw, Reply, Request};
+use gatehouse_testkit::wire::Framing;
+use gatehouse_testkit::{Client, Gate, HttpBackend, Raw, Reply, Request};
 
 use crate::{in_front_of, with};
 
@@ -65,23 +66,50 @@ fn twenty_mebibytes_in_either_direction() {
 #[test]
 fn trailers_pass_both_ways() {
     let backend = HttpBackend::start();
-    backend.on(
-        "/",
-        Reply::ok("abc")
-            .header("Trailer", "X-Checksum")
-            .trailer("X-Checksum", "1"),
-    );
+    let gate = Gate::new();
+    let wait = gate.clone();
+    const WHOLE: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                         3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
+    // All at once, and the end only when the client has what comes before it.
+    backend.script("/once", |call| {
+        call.read_body()?;
+        call.send(WHOLE)
+    });
+    backend.script("/late", move |call| {
+        call.read_body()?;
+        let (first, last) = WHOLE.split_at(WHOLE.len() - 14);
+        call.send(first)?;
+        call.wait(&wait)?;
+        call.send(last)
+    });
+    let gateway = in_front_of(&backend);
+    let mut raw = Raw::connect(gateway.address());
+    for target in ["/once", "/late"] {
+        let request = Request::new("POST", target)
+            .header("TE", "trailers")
+            .header("Connection", "TE");
+        raw.send(request.chunked(&[b"abc"]).trailer("X-Up", "2").encode());
+        let (_, framing) = raw.response_head("POST");
+        assert_eq!(framing, Framing::Chunked, "{target}: trailers need chunks");
+        assert_eq!(raw.chunk().unwrap(), b"abc");
+        gate.open();
+        assert_eq!(raw.chunk(), None);
+        let trailers = raw.reader.read_fields(&mut Vec::new()).unwrap();
+        assert_eq!(trailers.get("x-sum"), Some("1"), "{target}");
+        assert_eq!(backend.last().trailers.get("x-up"), Some("2"), "{target}");
+    }
+}
+
+/// RFC 9110 6.5.1: who did not say that it takes trailers does not get any.
+#[test]
+fn trailers_are_left_out_for_clients_that_did_not_ask() {
+    let backend = HttpBackend::replying(Reply::ok("abc").trailer("X-Sum", "1"));
     let gateway = in_front_of(&backend);
     let mut client = Client::connect(gateway.address());
-    let request = Request::new("POST", "/")
-        .header("TE", "trailers")
-        .chunked(&[b"abc"])
-        .trailer("X-Sum", "2");
-    let response = client.send(&request);
-    assert_eq!(response.text(), "abc");
-    assert_eq!(response.trailers.get("x-checksum"), Some("1"));
-    assert_eq!(backend.last().trailers.get("x-sum"), Some("2"));
-    assert_eq!(client.get("/").text(), "abc");
+    for _ in 0..3 {
+        let response = client.get("/");
+        assert_eq!((response.text().as_str(), response.trailers.0.len()), ("abc", 0));
+    }
 }
 
 #[test]
