@@ -19,7 +19,7 @@ pub use byte::is_token;
 pub use chunked::{BodyError, Decoded, Decoder};
 pub use framing::Framing;
 pub use head::method::Method;
-pub use head::request::{RequestHead, parse_request};
+pub use head::request::{PathMark, RequestHead, parse_request};
 pub use head::response::{RequestKind, ResponseHead, parse_response};
 pub use head::target::TargetForm;
 pub use head::{HeadError, HeadLimits, Parsed, Version};

@@ -169,6 +169,24 @@ impl Target {
         self.query.clone().map(|range| self.part(range))
     }
 
+    /// Takes `n` bytes off the beginning of the path; a path that would not begin with `/` stays.
+    pub(crate) fn strip_path(&mut self, n: usize) {
+        let start = self.path.start + n;
+        if start < self.path.end && self.text.as_bytes()[start] == b'/' {
+            self.path.start = start;
+        }
+    }
+
+    /// Where the path is now.
+    pub(crate) fn mark(&self) -> Range<usize> {
+        self.path.clone()
+    }
+
+    /// The path as it was at a mark.
+    pub(crate) fn at(&self, mark: &Range<usize>) -> &str {
+        self.text.get(mark.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn set_path(&mut self, path: &str) {
         let start = self.text.len();
         if !path.starts_with('/') && path != "*" {
