@@ -10,6 +10,8 @@ mod byte;
 mod chunked;
 pub mod encode;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod headers;
 mod known;
