@@ -33,23 +33,7 @@ const fn classes() -> [u8; 256] {
         if byte.is_ascii_alphanumeric() {
             class |= TOKEN | HOST;
         }
-        if matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        ) {
+        if matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~') {
             class |= TOKEN;
         }
         if matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -18,6 +18,9 @@ use crate::known::Known;
 const OTHER: u8 = 254;
 /// The id of a removed field.
 const DEAD: u8 = 255;
+/// What `Connection` cannot name away.
+const KEPT: u64 =
+    Known::Connection.bit() | Known::Host.bit() | Known::ContentLength.bit() | Known::TransferEncoding.bit();
 
 /// The header (or trailer) fields of a message.
 #[derive(Clone, Default)]
@@ -199,6 +202,28 @@ impl Headers {
         self.bury(id_of(name), name)
     }
 
+    /// Removes the fields that `Connection` names (RFC 9110 7.6.1), but neither itself nor what says where the message
+    /// goes and ends: `Host`, `Content-Length`, `Transfer-Encoding`.
+    pub fn remove_named_by_connection(&mut self) {
+        if !self.contains(Known::Connection) {
+            return;
+        }
+        for at in 0..self.slots.len() {
+            // `at` is below the number of slots, which does not change.
+            let line = self.slots[at];
+            if line.id != Known::Connection as u8 {
+                continue;
+            }
+            for name in byte::elements(line.value(&self.buffer)) {
+                let id = id_of(name);
+                if id == OTHER || KEPT & (1 << id) == 0 {
+                    self.live -= bury(&mut self.slots, &self.buffer, id, name);
+                    self.present &= if id == OTHER { u64::MAX } else { !(1 << id) };
+                }
+            }
+        }
+    }
+
     /// Removes the fields for which `keep(known, name, value)` is false.
     pub fn retain(&mut self, mut keep: impl FnMut(Option<Known>, &[u8], &[u8]) -> bool) {
         self.present = 0;
@@ -296,18 +321,23 @@ impl Headers {
     }
 
     fn bury(&mut self, id: u8, name: &[u8]) -> bool {
-        let before = self.live;
-        for slot in &mut self.slots {
-            if slot.is_named(id, name, &self.buffer) {
-                slot.id = DEAD;
-                self.live -= 1;
-            }
-        }
+        let buried = bury(&mut self.slots, &self.buffer, id, name);
+        self.live -= buried;
         if id != OTHER {
             self.present &= !(1 << id);
         }
-        self.live != before
+        buried > 0
     }
+}
+
+/// Leaves tombstones for all fields of this name; gives how many.
+fn bury(slots: &mut [Slot], buffer: &[u8], id: u8, name: &[u8]) -> usize {
+    let mut buried = 0;
+    for slot in slots.iter_mut().filter(|slot| slot.is_named(id, name, buffer)) {
+        slot.id = DEAD;
+        buried += 1;
+    }
+    buried
 }
 
 fn id_of(name: &[u8]) -> u8 {
