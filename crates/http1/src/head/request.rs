@@ -139,6 +139,8 @@ pub fn parse_request(
         },
         keep_alive: framing::keep_alive(&head.headers, head.version),
         expect_continue: head.version == Version::Http11
+            // RFC 9110 10.1.1: without content there is nothing to wait for.
+            && (declared.chunked || declared.length.is_some_and(|length| length > 0))
             && head.headers.contains(Known::Expect)
             && head
                 .headers
