@@ -129,7 +129,7 @@ pub(super) const LIMITS: [&str; 20] = [
     "client.limits.trailers",
     "client.limits.requests_per_connection",
     "client.limits.min_rate",
-    "route.max_body",
+    "routes.*.max_body",
     "listener.max_connections",
     "listener.max_connections_per_client",
     "upstream.limits.head",
