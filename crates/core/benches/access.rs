@@ -1,4 +1,5 @@
 //! What telling about a request costs: the access line, the counters, a rate-limit window.
+#![allow(clippy::expect_used, reason = "a bench whose set-up fails has failed")]
 
 use std::{
     hint::black_box,
@@ -108,7 +109,7 @@ fn counters(c: &mut Criterion) {
         );
     }
     c.bench_function("metrics/render_2000_routes", |b| {
-        b.iter(|| metrics.render().len())
+        b.iter(|| metrics.render().len());
     });
 }
 

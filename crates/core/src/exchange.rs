@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use gatehouse_http1::{Headers, RequestHead, ResponseHead};
+use gatehouse_http1::{Headers, PathMark, RequestHead, ResponseHead};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
@@ -136,7 +136,7 @@ pub struct Exchange {
     /// What the route's path captured.
     pub captures: Captures,
     /// The path the route was matched by, once another took its place.
-    pub(crate) matched_path: Option<Box<str>>,
+    pub(crate) matched_path: Option<PathMark>,
     /// The connection it came on.
     pub connection: Rc<Connection>,
     pub(crate) worker: Rc<Worker>,

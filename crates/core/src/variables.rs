@@ -40,7 +40,8 @@ impl Exchange {
 
     /// The path the route was matched by.
     pub fn path(&self) -> &str {
-        self.matched_path.as_deref().unwrap_or_else(|| self.request.head.path())
+        let head = &self.request.head;
+        self.matched_path.as_ref().map_or_else(|| head.path(), |mark| head.marked_path(mark))
     }
 
     /// Appends what a limit or a sticky choice is keyed by. Different selectors never give the same key.

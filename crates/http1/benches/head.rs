@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p gatehouse-http1 --bench head`. Compare with the last release on the same machine.
 
+#![allow(clippy::expect_used, reason = "a benchmark fails by panicking")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -65,19 +67,19 @@ fn lookups(c: &mut Criterion) {
     let headers = &head.headers;
     let mut group = c.benchmark_group("lookup");
     group.bench_function("known_present", |b| {
-        b.iter(|| headers.get(black_box(Known::XRequestId)).is_some())
+        b.iter(|| headers.get(black_box(Known::XRequestId)).is_some());
     });
     group.bench_function("known_absent", |b| {
-        b.iter(|| headers.get(black_box(Known::Authorization)).is_some())
+        b.iter(|| headers.get(black_box(Known::Authorization)).is_some());
     });
     group.bench_function("other_present", |b| {
-        b.iter(|| headers.find(black_box(b"sec-fetch-mode")).is_some())
+        b.iter(|| headers.find(black_box(b"sec-fetch-mode")).is_some());
     });
     group.bench_function("other_absent", |b| {
-        b.iter(|| headers.find(black_box(b"x-custom-name1")).is_some())
+        b.iter(|| headers.find(black_box(b"x-custom-name1")).is_some());
     });
     group.bench_function("name_to_known", |b| {
-        b.iter(|| Known::of(black_box(b"Accept-Encoding")))
+        b.iter(|| Known::of(black_box(b"Accept-Encoding")));
     });
     group.finish();
 }

@@ -11,7 +11,7 @@ use crate::known::Known;
 use crate::trailers;
 
 /// The fields that a caller writes itself, since they are about its own connection and framing.
-const OWN: u64 = Known::ContentLength.bit()
+pub(crate) const OWN: u64 = Known::ContentLength.bit()
     | Known::TransferEncoding.bit()
     | Known::Connection.bit()
     | Known::KeepAlive.bit()

@@ -6,18 +6,21 @@
 //! Invariant: every slot's offsets lie within the buffer, which only grows until `clear`; what is in the buffer was
 //! parsed or cleaned first, so no name or value can end its line.
 
-use std::fmt;
+mod debug;
+mod wire;
+
 use std::ops::Range;
 
 use crate::byte;
-use crate::head::line::{self, FieldLine};
-use crate::head::{self, HeadError};
 use crate::known::Known;
 
 /// The id of a field whose name is no known one.
 const OTHER: u8 = 254;
 /// The id of a removed field.
 const DEAD: u8 = 255;
+/// What `Connection` cannot name away.
+const KEPT: u64 =
+    Known::Connection.bit() | Known::Host.bit() | Known::ContentLength.bit() | Known::TransferEncoding.bit();
 
 /// The header (or trailer) fields of a message.
 #[derive(Clone, Default)]
@@ -29,14 +32,6 @@ pub struct Headers {
     live: usize,
     /// Some name added since `clear` contains `_`.
     underscores: bool,
-}
-
-/// What parsing found besides the fields.
-pub(crate) struct Section {
-    /// Where the empty line ends.
-    pub(crate) end: usize,
-    /// The set of known names that occur more than once.
-    pub(crate) repeated: u64,
 }
 
 /// One field line.
@@ -207,6 +202,28 @@ impl Headers {
         self.bury(id_of(name), name)
     }
 
+    /// Removes the fields that `Connection` names (RFC 9110 7.6.1), but neither itself nor what says where the message
+    /// goes and ends: `Host`, `Content-Length`, `Transfer-Encoding`.
+    pub fn remove_named_by_connection(&mut self) {
+        if !self.contains(Known::Connection) {
+            return;
+        }
+        for at in 0..self.slots.len() {
+            // `at` is below the number of slots, which does not change.
+            let line = self.slots[at];
+            if line.id != Known::Connection as u8 {
+                continue;
+            }
+            for name in byte::elements(line.value(&self.buffer)) {
+                let id = id_of(name);
+                if id == OTHER || KEPT & (1 << id) == 0 {
+                    self.live -= bury(&mut self.slots, &self.buffer, id, name);
+                    self.present &= if id == OTHER { u64::MAX } else { !(1 << id) };
+                }
+            }
+        }
+    }
+
     /// Removes the fields for which `keep(known, name, value)` is false.
     pub fn retain(&mut self, mut keep: impl FnMut(Option<Known>, &[u8], &[u8]) -> bool) {
         self.present = 0;
@@ -241,92 +258,6 @@ impl Headers {
     /// nothing while no name contains `_`. `Known::lookalike` tells which; `retain` with it drops them.
     pub fn has_underscore_lookalike(&self) -> bool {
         self.underscores && self.iter().any(|field| Known::lookalike(field.name).is_some())
-    }
-
-    /// Parses the field lines that begin at `start` of `bytes` up to the empty line, into empty `Headers`. None if
-    /// the empty line has not come.
-    pub(crate) fn parse(
-        &mut self,
-        bytes: &[u8],
-        start: usize,
-        max: usize,
-    ) -> Result<Option<Section>, HeadError> {
-        let mut at = start;
-        let mut repeated = 0;
-        loop {
-            // `at` is the start or the end of a line, so within the bytes.
-            let rest = &bytes[at..];
-            if rest.first().is_none_or(|&byte| byte < b' ') {
-                let Some(()) = line::end(rest)? else {
-                    return Ok(None);
-                };
-                break;
-            }
-            let Some(found) = line::field(rest)? else {
-                return Ok(None);
-            };
-            if self.slots.len() >= max {
-                let measured = self.slots.len() + head::count_lines(rest);
-                return Err(HeadError::TooManyFields { limit: max, measured });
-            }
-            repeated |= self.index(rest, at - start, &found)?;
-            at += found.len;
-        }
-        self.live = self.slots.len();
-        self.buffer.extend_from_slice(&bytes[start..at]);
-        Ok(Some(Section {
-            end: at + 2,
-            repeated,
-        }))
-    }
-
-    /// Adds the slot of a line that will be at `place` of the buffer; gives its name's bit if the name is repeated.
-    fn index(&mut self, line: &[u8], place: usize, found: &FieldLine) -> Result<u64, HeadError> {
-        let Ok(name_len) = u16::try_from(found.name_len) else {
-            return Err(HeadError::Malformed("a field name is longer than 65535 bytes"));
-        };
-        let bit = found.known.map_or(0, Known::bit);
-        let repeated = self.present & bit;
-        self.present |= bit;
-        self.underscores |= found.underscore;
-        let padding = found.len - found.name_len - found.value_len;
-        self.slots.push(Slot {
-            name: narrow(place),
-            value: narrow(place + found.value),
-            value_len: narrow(found.value_len),
-            name_len,
-            id: found.known.map_or(OTHER, |known| known as u8),
-            // Colon, space, CR and LF, and the space where it belongs.
-            plain: padding == 4 && found.value == found.name_len + 2 && line[found.name_len + 1] == b' ',
-        });
-        Ok(repeated)
-    }
-
-    /// Writes all fields but those of the names in `skip`, a set of bits. Neighbouring lines are copied as one.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, skip: u64) {
-        out.reserve(self.buffer.len());
-        let mut run = 0..0;
-        for slot in &self.slots {
-            if !slot.is_live() || (slot.id != OTHER && skip & (1 << slot.id) != 0) {
-                continue;
-            }
-            let line = slot.line();
-            if slot.plain && line.start == run.end {
-                run.end = line.end;
-                continue;
-            }
-            // The invariant of the module: offsets lie within the buffer.
-            out.extend_from_slice(&self.buffer[run]);
-            if slot.plain {
-                run = line;
-            } else {
-                run = 0..0;
-                for part in [slot.name(&self.buffer), b": ", slot.value(&self.buffer), b"\r\n"] {
-                    out.extend_from_slice(part);
-                }
-            }
-        }
-        out.extend_from_slice(&self.buffer[run]);
     }
 
     fn replace(&mut self, id: u8, name: &[u8], value: &[u8]) -> bool {
@@ -390,52 +321,23 @@ impl Headers {
     }
 
     fn bury(&mut self, id: u8, name: &[u8]) -> bool {
-        let before = self.live;
-        for slot in &mut self.slots {
-            if slot.is_named(id, name, &self.buffer) {
-                slot.id = DEAD;
-                self.live -= 1;
-            }
-        }
+        let buried = bury(&mut self.slots, &self.buffer, id, name);
+        self.live -= buried;
         if id != OTHER {
             self.present &= !(1 << id);
         }
-        self.live != before
+        buried > 0
     }
 }
 
-/// Names and values, but not the values that are secrets.
-impl fmt::Debug for Headers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.iter().map(|field| (Lossy(field.name), Shown(field))))
-            .finish()
+/// Leaves tombstones for all fields of this name; gives how many.
+fn bury(slots: &mut [Slot], buffer: &[u8], id: u8, name: &[u8]) -> usize {
+    let mut buried = 0;
+    for slot in slots.iter_mut().filter(|slot| slot.is_named(id, name, buffer)) {
+        slot.id = DEAD;
+        buried += 1;
     }
-}
-
-struct Lossy<'a>(&'a [u8]);
-
-impl fmt::Debug for Lossy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
-    }
-}
-
-struct Shown<'a>(Field<'a>);
-
-impl fmt::Debug for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.known {
-            Some(
-                Known::Authorization
-                | Known::ProxyAuthorization
-                | Known::Cookie
-                | Known::SetCookie
-                | Known::XApiKey,
-            ) => f.write_str("(secret)"),
-            _ => Lossy(self.0.value).fmt(f),
-        }
-    }
+    buried
 }
 
 fn id_of(name: &[u8]) -> u8 {

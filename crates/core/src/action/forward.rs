@@ -3,6 +3,8 @@
 //! The loop around attempts is here: an endpoint that takes no connection has seen nothing, so another
 //! may be asked, whatever the request.
 
+use std::borrow::Cow;
+
 use super::rewrite::PathRewrite;
 use super::split::Split;
 use super::with_source;
@@ -100,13 +102,22 @@ fn rewrite<'f>(ex: &mut Exchange, rewrite: &'f PathRewrite) -> Result<Option<&'f
     if rewrite.is_nothing() {
         return Ok(None);
     }
-    let (path, stripped) = with_source(ex, |source| {
+    let before = ex.request.head.mark_path();
+    let stripped = with_source(ex, |source| {
         let rewritten = rewrite.apply(source).map_err(|refusal| screen::refused(&refusal))?;
-        Ok::<_, Failure>((rewritten.path.into_owned(), rewritten.stripped.is_some()))
+        let stripped = rewritten.stripped.is_some();
+        Ok::<_, Failure>(match rewritten.path {
+            // A part of the path as it is: no copy is needed.
+            Cow::Borrowed(rest) if rest.len() > 1 => (stripped, Err(source.path.len() - rest.len())),
+            path => (stripped, Ok(path.into_owned())),
+        })
     })?;
-    let before = ex.request.head.path().to_owned();
-    ex.request.head.set_path(&path);
-    ex.matched_path = Some(before.into());
+    ex.matched_path = Some(before);
+    let (stripped, path) = stripped;
+    match path {
+        Ok(path) => ex.request.head.set_path(&path),
+        Err(cut) => ex.request.head.strip_path(cut),
+    }
     Ok(rewrite.prefix().filter(|_| stripped))
 }
 

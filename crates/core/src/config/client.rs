@@ -55,8 +55,8 @@ impl Default for ClientTimeouts {
 pub struct ClientLimits {
     /// Bytes of the head of a request: the request line and all fields. Above: `431`.
     pub head: Size,
-    /// Fields in a head. Above: `431`. At least 1.
-    #[schemars(range(min = 1))]
+    /// Fields in a head. Above: `431`. From 1 to 10000.
+    #[schemars(range(min = 1, max = 10_000))]
     pub fields: u32,
     /// Bytes of the request target. Above: `414`.
     pub target: Size,

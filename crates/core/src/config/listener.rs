@@ -17,7 +17,7 @@ pub struct Listener {
     #[serde(default = "Listener::default_backlog")]
     #[schemars(range(min = 1))]
     pub backlog: u32,
-    /// How many connections may be open at a time. Above it, new ones wait in the queue. At least 1.
+    /// How many connections may be open at a time. Above it, new ones are closed. At least 1.
     #[serde(default = "Listener::default_max_connections")]
     #[schemars(range(min = 1))]
     pub max_connections: u32,

@@ -76,7 +76,7 @@ impl Reader {
                 clean: true,
             };
         }
-        self.repair(value, path, findings, out, &|value| {
+        self.repair(&shapes, value, path, findings, out, &|value| {
             let mut track = serde_path_to_error::Track::new();
             T::deserialize(serde_path_to_error::Deserializer::new(value, &mut track))
                 .map_err(|error| (parts(&track.path()), error.to_string()))
@@ -102,6 +102,7 @@ impl Reader {
 
     fn repair<T>(
         &self,
+        shapes: &Shapes,
         value: &Value,
         base: &str,
         findings: Vec<Finding>,
@@ -126,6 +127,13 @@ impl Reader {
         while rounds < MOST_ROUNDS {
             let (parts, message) = match attempt(&work.value) {
                 Ok(value) => {
+                    // What became a number only now was not compared with the shape.
+                    let late = shapes.check(&work.value).into_iter().filter(|finding| {
+                        let path = join(base, &work.original(&finding.path));
+                        matches!(finding.fault, Fault::OutOfRange { .. }) && coerced.contains(&path)
+                    });
+                    let late = late.collect();
+                    work.tell_findings(late);
                     return Read {
                         value: Some(value),
                         clean: work.clean,
@@ -176,7 +184,7 @@ impl Repair<'_> {
             .collect();
         let mut lists = Vec::new();
         for Finding { path: parts, fault } in others {
-            let path = join(self.base, &parts);
+            let path = join(self.base, &self.original(&parts));
             match fault {
                 Fault::Unknown { .. } => {}
                 Fault::Missing { field } => {

@@ -44,7 +44,9 @@ fn adopt(kind: &str, mut schema: Value, definitions: &mut Map<String, Value>) ->
         schema.shift_remove("$schema");
         schema.shift_remove("$defs")
     });
-    let Some(Value::Object(own)) = own else { return schema };
+    let Some(Value::Object(own)) = own else {
+        return schema;
+    };
     let renamed: Vec<(String, String)> = own
         .iter()
         .filter(|(name, definition)| definitions.get(*name).is_some_and(|known| known != *definition))

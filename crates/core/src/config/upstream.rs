@@ -127,8 +127,8 @@ impl Default for Pool {
 pub struct UpstreamLimits {
     /// Bytes of the head of a response.
     pub head: Size,
-    /// Fields in a head. At least 1.
-    #[schemars(range(min = 1))]
+    /// Fields in a head. From 1 to 10000.
+    #[schemars(range(min = 1, max = 10_000))]
     pub fields: u32,
 }
 

@@ -137,7 +137,8 @@ fn run(text: &str, builder: &mut Builder<'_>) -> bool {
                     column: mark.col() + 1,
                     width: 1,
                 };
-                builder.problem(spot, format!("not YAML: {}", explain(error.info())));
+                let line = text.lines().nth(spot.line - 1).unwrap_or_default();
+                builder.problem(spot, format!("not YAML: {}", explain(error.info(), line)));
                 return false;
             }
         };
@@ -167,9 +168,11 @@ fn run(text: &str, builder: &mut Builder<'_>) -> bool {
 }
 
 /// The parser's words, and what to do about the commonest mistakes.
-fn explain(info: &str) -> String {
+fn explain(info: &str, line: &str) -> String {
     let info = info.trim_end_matches('.');
-    let advice = if info.contains("tab") {
+    let advice = if line.contains("${") && info.contains("flow") {
+        "; between `{` and `}`, put a text with `${…}` in quotes"
+    } else if info.contains("tab") {
         "; indent with blanks"
     } else if info.contains("mapping values are not allowed") {
         "; put a text that has `: ` in quotes, and indent keys alike"

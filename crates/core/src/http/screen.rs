@@ -1,9 +1,10 @@
 //! What a request must satisfy before it is routed, and what its route allows.
 
-use gatehouse_http1::{Known, Method};
+use gatehouse_http1::{Known, Method, Version};
 
 use super::hop;
 use super::normalize::{self, Form, Shape};
+use crate::body::Body;
 use crate::config::Underscores;
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
@@ -30,6 +31,15 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
             }
         }
     }
+    if head.headers.contains(Known::Expect) {
+        let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        if head.version == Version::Http11 && !head.headers.list(Known::Expect).all(is_known) {
+            return Err(Failure::new(Code::ExpectationFailed));
+        }
+        if head.version == Version::Http10 || matches!(ex.request.body, Body::Empty) {
+            head.headers.remove(Known::Expect);
+        }
+    }
     ex.accepts_trailers = head.headers.list(Known::Te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     hop::clean_request(&mut head.headers, false);
     // The usual path is in normal form already. One with doubled or escaped slashes is normalised by
@@ -45,7 +55,7 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
 /// Refuses a body that is longer than the route allows, before anything is sent anywhere.
 pub(crate) fn limits(ex: &mut Exchange, route: &Route) -> Result<(), Failure> {
     let limit = route.max_body.unwrap_or(ex.plan.client.limits.body);
-    let setting = if route.max_body.is_some() { "route.max_body" } else { "client.limits.body" };
+    let setting = if route.max_body.is_some() { "routes.*.max_body" } else { "client.limits.body" };
     ex.request.body.set_limit(limit, setting);
     match ex.request.body.exact_len() {
         Some(measured) if measured > limit => {

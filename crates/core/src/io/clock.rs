@@ -73,7 +73,7 @@ impl Phase {
                 Failure::new(Code::RequestTimeout).safe_detail("the request's body did not arrive in time")
             }
             Self::Write | Self::Linger => Failure::new(Code::ClientGone).detail("the client stopped reading"),
-            Self::Connect => Failure::new(Code::UpstreamTimeout).detail("no connection in time"),
+            Self::Connect => Failure::new(Code::ConnectFailed).detail("no connection in time"),
             Self::UpstreamWrite => {
                 Failure::new(Code::UpstreamTimeout).detail("the endpoint stopped reading the request")
             }

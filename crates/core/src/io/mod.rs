@@ -12,5 +12,5 @@ mod stream;
 pub use buffer::{Buffer, BufferPool, LARGE, SMALL};
 pub use clock::{Clock, Phase, Total};
 pub use intake::{Intake, Read};
-pub use send::{Sender, SendError};
+pub use send::{SendError, Sender, Sink};
 pub use stream::Stream;

@@ -27,6 +27,22 @@ pub enum SendError {
     Sink(io::Error),
 }
 
+/// Where a message goes: a stream, or a connection that lends its stream for each write.
+pub trait Sink {
+    /// Writes some of the first run and then of the second.
+    fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>>;
+}
+
+impl Sink for Stream {
+    fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+        match (first.is_empty(), second.is_empty()) {
+            (_, true) => Self::poll_write(self, cx, first),
+            (true, _) => Self::poll_write(self, cx, second),
+            _ => self.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+        }
+    }
+}
+
 /// A message on its way out.
 pub struct Sender {
     /// The head, chunk framing and small pieces not yet written.
@@ -122,7 +138,7 @@ impl Sender {
     }
 
     /// Sends as far as it goes; ready when everything (or, while the body is held back, the head) is out.
-    pub fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream, body: &mut Body) -> Poll<Result<(), SendError>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink, body: &mut Body) -> Poll<Result<(), SendError>> {
         loop {
             if self.wants_piece() {
                 match self.next_piece(cx, body) {
@@ -137,7 +153,7 @@ impl Sender {
                 }
                 continue;
             }
-            ready!(self.poll_write(cx, stream, body)).map_err(SendError::Sink)?;
+            ready!(self.poll_write(cx, sink, body)).map_err(SendError::Sink)?;
         }
     }
 
@@ -215,17 +231,11 @@ impl Sender {
         Ok(())
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, stream: &mut Stream, body: &mut Body) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink, body: &mut Body) -> Poll<io::Result<()>> {
         self.started = true;
         let staged = &self.staged[self.written..];
         let piece = &body.data()[..self.piece];
-        let n = if piece.is_empty() {
-            ready!(stream.poll_write(cx, staged))?
-        } else if staged.is_empty() {
-            ready!(stream.poll_write(cx, piece))?
-        } else {
-            ready!(stream.poll_write_vectored(cx, &[IoSlice::new(staged), IoSlice::new(piece)]))?
-        };
+        let n = ready!(sink.poll_write(cx, staged, piece))?;
         if n == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }

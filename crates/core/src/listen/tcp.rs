@@ -263,7 +263,7 @@ async fn introduce(
         None => true,
     };
     if !is_trusted {
-        return if proxy.required { Err(Refused::ProxyProtocol) } else { Ok(()) };
+        return Ok(());
     }
     let clock = Clock::new(&worker.timers, worker.metrics.clone());
     let mut buffer = worker.buffers.small();

@@ -5,6 +5,7 @@
 
 use crate::config::types::{Address, PathForm, Segment};
 use crate::config::{Config, Diagnostic, Match, PathPattern, PolicyEntry, Route};
+use indexmap::IndexMap;
 use std::collections::{HashMap, HashSet};
 
 /// The stage of a kind, by its name: 0 admit, 1 authenticate, 2 authorize, 3 limit, 4 transform. None if
@@ -40,24 +41,32 @@ pub fn lint(config: &Config, stage: StageOf<'_>) -> Vec<Diagnostic> {
 
 /// Routes that match exactly the same: of these, only one is ever taken.
 fn same_matches(config: &Config, out: &mut Vec<Diagnostic>) {
-    let mut seen: HashMap<String, &str> = HashMap::with_capacity(config.routes.len());
+    // Most paths stand once: only those that do not are worth a closer look.
+    let mut paths: IndexMap<String, Vec<(&str, &Match)>> = IndexMap::with_capacity(config.routes.len());
     for (name, route) in &config.routes {
-        let key = canonical(&route.r#match);
-        if let Some(first) = seen.get(&key) {
-            let message = format!(
-                "route `{name}` matches the same requests as route `{first}`, so one of them is never taken"
-            );
-            out.push(
-                Diagnostic::warning(format!("routes.{name}.match"), message)
-                    .help("make one more specific, or remove it"),
-            );
-        } else {
-            seen.insert(key, name);
+        paths
+            .entry(canonical_path(route.r#match.path.as_ref()))
+            .or_default()
+            .push((name, &route.r#match));
+    }
+    for routes in paths.values().filter(|routes| routes.len() > 1) {
+        let mut seen: HashMap<String, &str> = HashMap::new();
+        for (name, conditions) in routes {
+            let first = *seen.entry(canonical(conditions)).or_insert(name);
+            if first != *name {
+                let message = format!(
+                    "route `{name}` matches the same requests as route `{first}`, so one of them is never taken"
+                );
+                out.push(
+                    Diagnostic::warning(format!("routes.{name}.match"), message)
+                        .help("make one more specific, or remove it"),
+                );
+            }
         }
     }
 }
 
-/// A text that is the same for matches that mean the same: order and names of captures mean nothing.
+/// A text that is the same for matches that mean the same, apart from their path: order means nothing.
 fn canonical(conditions: &Match) -> String {
     fn sorted<T: ToString>(items: impl Iterator<Item = T>) -> Vec<String> {
         let mut items: Vec<String> = items.map(|item| item.to_string()).collect();
@@ -84,11 +93,7 @@ fn canonical(conditions: &Match) -> String {
         .iter()
         .map(|(name, value)| format!("{name}={value:?}"));
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-        conditions
-            .path
-            .as_ref()
-            .map_or_else(|| "/<..>".to_owned(), canonical_path),
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         hosts,
         sorted(conditions.methods.iter()),
         sorted(headers),
@@ -100,22 +105,23 @@ fn canonical(conditions: &Match) -> String {
     )
 }
 
-fn canonical_path(path: &PathPattern) -> String {
-    match path.form() {
-        PathForm::Regex(regex) => format!("~{regex}"),
-        PathForm::Segments(segments) => {
-            let mut text = String::new();
-            for segment in segments {
-                text.push('/');
-                text.push_str(match segment {
-                    Segment::Literal(literal) => literal,
-                    Segment::Param(_) => "<>",
-                    Segment::Rest(_) => "<..>",
-                });
-            }
-            text
-        }
+/// The same for paths: names of captures mean nothing, and no path is any path.
+fn canonical_path(path: Option<&PathPattern>) -> String {
+    let segments = match path.map(PathPattern::form) {
+        None => return "/<..>".to_owned(),
+        Some(PathForm::Regex(regex)) => return format!("~{regex}"),
+        Some(PathForm::Segments(segments)) => segments,
+    };
+    let mut text = String::new();
+    for segment in segments {
+        text.push('/');
+        text.push_str(match segment {
+            Segment::Literal(literal) => literal,
+            Segment::Param(_) => "<>",
+            Segment::Rest(_) => "<..>",
+        });
     }
+    text
 }
 
 /// Upstreams nobody forwards to, and named policies nobody uses.

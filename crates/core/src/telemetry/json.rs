@@ -97,39 +97,38 @@ const ESCAPE: [u8; 256] = {
 };
 
 fn escaped(out: &mut Vec<u8>, text: &[u8]) {
-    let plain = plain_prefix(text);
     // Nearly all text is plain ASCII: one look, one copy.
-    out.extend_from_slice(&text[..plain]);
-    if plain < text.len() {
-        escaped_slowly(out, &text[plain..]);
+    if is_plain(text) {
+        out.extend_from_slice(text);
+    } else {
+        escaped_slowly(out, text);
     }
 }
 
-/// How many bytes at the start stand for themselves.
-fn plain_prefix(text: &[u8]) -> usize {
-    let (words, _) = text.as_chunks::<8>();
-    let plain_words = words
+/// Whether every byte stands for itself. Without leaving early, so that long texts are looked at in vectors.
+#[inline]
+fn is_plain(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk() else {
+        return text.iter().all(|&b| ESCAPE[b as usize] == 0);
+    };
+    let (words, _) = text.as_chunks();
+    let all = words
         .iter()
-        .position(|word| has_special(u64::from_le_bytes(*word)))
-        .unwrap_or(words.len());
-    let from = plain_words * 8;
-    let rest = text[from..].iter().position(|&b| ESCAPE[b as usize] != 0);
-    rest.map_or(text.len(), |at| from + at)
+        .fold(special(*last), |found, word| found | special(*word));
+    all & (EACH * 0x80) == 0
 }
 
-/// Whether any of eight bytes may need more than a copy; true a little too often is harmless.
+const EACH: u64 = u64::MAX / 255;
+
+/// Of eight bytes, the top bit of one at least is set if and only if one of them needs more than a copy.
 ///
-/// A byte's top bit is the answer for that byte: it is set by subtracting when the byte is below what is
-/// subtracted. Bytes with the top bit set are special anyway, so borrows between bytes do no harm.
+/// A byte's top bit is set by subtracting more than the byte holds. Such a byte takes from its neighbour, but
+/// then there is one already; and bytes whose top bit was set before need more than a copy anyway.
 #[inline]
-fn has_special(word: u64) -> bool {
-    const EACH: u64 = u64::MAX / 255;
-    let zero = |word: u64| word.wrapping_sub(EACH);
-    let control = word.wrapping_sub(EACH * 0x20);
-    let quote = zero(word ^ (EACH * u64::from(b'"')));
-    let backslash = zero(word ^ (EACH * u64::from(b'\\')));
-    let delete = zero(word ^ (EACH * 0x7f));
-    (word | control | quote | backslash | delete) & (EACH * 0x80) != 0
+fn special(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    let is = |byte: u8| (word ^ (EACH * u64::from(byte))).wrapping_sub(EACH);
+    word | word.wrapping_sub(EACH * 0x20) | is(b'"') | is(b'\\') | is(0x7f)
 }
 
 #[cold]
@@ -246,16 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_scan_stops_where_the_slow_one_does() {
+    fn the_quick_look_sees_what_the_slow_one_does() {
         for special in 0..=255_u8 {
             for at in 0..17 {
                 let mut text = *b"abcdefghijklmnopq";
                 text[at] = special;
-                let slow = text
-                    .iter()
-                    .position(|&b| ESCAPE[b as usize] != 0)
-                    .unwrap_or(text.len());
-                assert_eq!(plain_prefix(&text), slow, "{special} at {at}");
+                for length in at..=17 {
+                    let text = &text[..length];
+                    let slow = text.iter().all(|&b| ESCAPE[b as usize] == 0);
+                    assert_eq!(is_plain(text), slow, "{special} at {at} of {length}");
+                }
             }
         }
     }

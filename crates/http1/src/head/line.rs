@@ -39,34 +39,26 @@ pub(crate) fn target(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
 
 /// The eight bytes of a version (RFC 9112 2.3).
 pub(crate) fn version(bytes: &[u8]) -> Result<Option<Version>, HeadError> {
-    match bytes {
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', ..] => Ok(Some(Version::Http11)),
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', ..] => Ok(Some(Version::Http10)),
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            b'1'..=b'9',
-            b'.',
-            b'0'..=b'9',
-            b' ' | b'\r',
-            ..,
-        ] => Err(HeadError::UnsupportedVersion),
-        [b'H', b'T', b'T', b'P', b'/', b'1'..=b'9', b'.', b'0'..=b'9'] => Ok(None),
-        _ => {
-            let is_beginning = bytes.len() < 8
-                && bytes.iter().zip(b"HTTP/1.1").all(|(&byte, &model)| {
-                    byte == model || (model == b'1' && byte.is_ascii_digit() && byte != b'0')
-                });
-            if is_beginning {
-                Ok(None)
-            } else {
-                Err(HeadError::Malformed("the HTTP version is malformed"))
-            }
-        }
+    let malformed = Err(HeadError::Malformed("the HTTP version is malformed"));
+    match bytes.first_chunk() {
+        Some(b"HTTP/1.1") => Ok(Some(Version::Http11)),
+        Some(b"HTTP/1.0") => Ok(Some(Version::Http10)),
+        _ if !begins_a_version(bytes) => malformed,
+        _ => match bytes.get(8) {
+            None => Ok(None),
+            Some(b' ' | b'\r') => Err(HeadError::UnsupportedVersion),
+            Some(_) => malformed,
+        },
     }
+}
+
+/// Whether the bytes begin as `HTTP/`, a digit but zero, a dot and a digit do, as far as they go.
+fn begins_a_version(bytes: &[u8]) -> bool {
+    bytes.iter().zip(b"HTTP/1.0").all(|(byte, model)| match model {
+        b'1' => (b'1'..=b'9').contains(byte),
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == model,
+    })
 }
 
 /// The CR LF that ends a line.

@@ -63,7 +63,8 @@ pub struct Parsed {
     /// The sender keeps the connection open after this message (RFC 9112 9.3). False if the message's own framing
     /// gives reason not to trust what follows it.
     pub keep_alive: bool,
-    /// The client waits for `100 Continue` before it sends the body (RFC 9110 10.1.1); HTTP/1.1 requests only.
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110 10.1.1); HTTP/1.1 requests with a body
+    /// only.
     pub expect_continue: bool,
     /// `Content-Length` as written, also where it does not frame a body (HEAD, 304). Not for 1xx and 204, which must
     /// not carry it, and not for a 2xx to CONNECT.

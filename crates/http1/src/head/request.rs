@@ -17,6 +17,10 @@ pub struct RequestHead {
     target: Target,
 }
 
+/// A path that a head had; see [`RequestHead::mark_path`].
+#[derive(Clone, Debug)]
+pub struct PathMark(std::ops::Range<usize>);
+
 impl RequestHead {
     /// An empty head: GET, HTTP/1.1, no target.
     pub fn new() -> Self {
@@ -50,6 +54,22 @@ impl RequestHead {
     /// Replaces the path. A missing first `/` is added; bytes that cannot stand in a path are percent-encoded.
     pub fn set_path(&mut self, path: &str) {
         self.target.set_path(path);
+    }
+
+    /// Takes `n` bytes off the beginning of the path, without copying. A path that would then not begin with `/`
+    /// stays as it is.
+    pub fn strip_path(&mut self, n: usize) {
+        self.target.strip_path(n);
+    }
+
+    /// Remembers the path, so that it can be read again after it was replaced. Costs nothing.
+    pub fn mark_path(&self) -> PathMark {
+        PathMark(self.target.mark())
+    }
+
+    /// The path as it was when it was marked, in this head.
+    pub fn marked_path(&self, mark: &PathMark) -> &str {
+        self.target.at(&mark.0)
     }
 
     /// Replaces or removes the query. Bytes that cannot stand in a query are percent-encoded.
@@ -119,6 +139,8 @@ pub fn parse_request(
         },
         keep_alive: framing::keep_alive(&head.headers, head.version),
         expect_continue: head.version == Version::Http11
+            // RFC 9110 10.1.1: without content there is nothing to wait for.
+            && (declared.chunked || declared.length.is_some_and(|length| length > 0))
             && head.headers.contains(Known::Expect)
             && head
                 .headers

@@ -94,6 +94,23 @@ fn lists_join_all_fields() {
 }
 
 #[test]
+fn connection_names_what_goes_no_further() {
+    let mut headers = sample();
+    headers.append(Known::Connection, b"close, X-ONE , host, connection,");
+    headers.append(Known::KeepAlive, b"timeout=5");
+    headers.append(Known::Connection, b"via,Keep-Alive, absent");
+    headers.remove_named_by_connection();
+    assert_eq!(
+        text(&headers),
+        "Host: a|connection: close, X-ONE , host, connection,|connection: via,Keep-Alive, absent|"
+    );
+    assert!(
+        !headers.contains(Known::Via) && !headers.contains(Known::KeepAlive) && headers.contains(Known::Host)
+    );
+    assert_eq!(headers.len(), 3);
+}
+
+#[test]
 fn underscores_are_noticed() {
     let mut headers = sample();
     assert!(!headers.has_underscores() && !headers.has_underscore_lookalike());

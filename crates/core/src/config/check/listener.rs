@@ -88,7 +88,6 @@ impl<'a> Check<'a> {
         ];
         self.longer_than_nothing("client.timeouts", spans);
         self.in_range("client.limits", "head", limits.head, Size::kib(1), Size::mib(1));
-        self.in_range("client.limits", "fields", limits.fields, 1, 10_000);
         self.in_range(
             "client.limits",
             "target",

@@ -2,7 +2,7 @@
 
 use super::regex::{compile_regex, has_group, replacement_groups};
 use super::{Check, is_token};
-use crate::config::diagnostic::list;
+use crate::config::diagnostic::{Diagnostic, list};
 use crate::config::route::{Forward, Match, Redirect, Reply, Route, Sticky};
 use crate::config::template::{Template, Variable};
 use crate::config::types::{PathForm, PathPattern, ValueMatch, ValueTest};
@@ -51,10 +51,12 @@ impl Check<'_> {
         let actions: Vec<&str> = actions.into_iter().flatten().collect();
         match actions.as_slice() {
             [_] => {}
-            [] => self.halves(
-                path,
-                format!("route `{name}` answers nothing; give it `forward`, `reply` or `redirect`"),
-            ),
+            [] => {
+                let message = format!("route `{name}` answers nothing");
+                let diagnostic = Diagnostic::error(path, message).at_key();
+                self.out
+                    .push(diagnostic.hint("give it `forward`, `reply` or `redirect`"));
+            }
             [.., last] => {
                 let message = format!(
                     "route `{name}` has more than one answer: {}; keep one",

@@ -41,13 +41,6 @@ impl Check<'_> {
                 Size::kib(1),
                 Size::mib(1),
             );
-            self.in_range(
-                &format!("{path}.limits"),
-                "fields",
-                upstream.limits.fields,
-                1,
-                10_000,
-            );
             self.policies(&format!("{path}.policies"), &upstream.policies);
         }
     }

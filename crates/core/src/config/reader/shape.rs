@@ -85,7 +85,14 @@ impl Shapes {
     }
 
     fn get(&self, node: usize) -> &Shape {
-        self.nodes.get(node).unwrap_or(&Shape::Any)
+        match self.nodes.get(node) {
+            // The place of a named type leads to what it is.
+            Some(Shape::Either(branches)) if branches.len() == 1 => {
+                branches.first().map_or(&Shape::Any, |branch| self.get(*branch))
+            }
+            Some(shape) => shape,
+            None => &Shape::Any,
+        }
     }
 }
 

@@ -125,7 +125,7 @@ fn numbers_out_of_range_are_told_once() {
     let (_, told) = read::<Upstream>(&Reader::default(), &value);
     let expected = [
         "at.endpoints: `endpoints` is `[]` (expected at least 1 in the list)",
-        "at.limits.fields: `fields` is `0` (expected a number from 1)",
+        "at.limits.fields: `fields` is `0` (expected a number from 1 to 10000)",
     ];
     assert_eq!(told, expected);
 }

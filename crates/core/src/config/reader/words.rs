@@ -48,13 +48,16 @@ pub(super) fn explain(path: &str, message: &str) -> Diagnostic {
         return Diagnostic::error(path, format!("{name} {is}"))
             .hint(format!("expected {}{quotes}", plain(expected)));
     }
-    if let Some((found, expected)) = variant(message) {
-        let words: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-        let hint = match closest(found, words.iter().copied()) {
-            Some(guess) => format!("did you mean `{guess}`?"),
-            None => format!("expected {expected}"),
-        };
+    if let Some((found, hint)) = one_of(message, "unknown variant `") {
         return Diagnostic::error(path, format!("{name} is `{found}`")).hint(hint);
+    }
+    if let Some((found, hint)) = one_of(message, "unknown field `") {
+        let container = path
+            .strip_suffix(found)
+            .and_then(|front| front.strip_suffix('.'))
+            .unwrap_or(path);
+        let message = format!("unknown field `{found}` in {}", name_of(container));
+        return Diagnostic::error(path, message).at_key().hint(hint);
     }
     Diagnostic::halves(path, &format!("bad value for {name}: {message}"))
 }
@@ -82,17 +85,19 @@ fn mismatch(message: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// `unknown variant FOUND, expected EXPECTED`.
-fn variant(message: &str) -> Option<(&str, &str)> {
-    let (found, expected) = message.strip_prefix("unknown variant `")?.split_once("`, ")?;
-    Some((found, expected.strip_prefix("expected ").unwrap_or("nothing")))
+/// What was found of `unknown … FOUND, expected EXPECTED`, and a hint: what was meant, or all there is.
+fn one_of<'m>(message: &'m str, start: &str) -> Option<(&'m str, String)> {
+    let (found, expected) = message.strip_prefix(start)?.split_once("`, ")?;
+    let words = expected.split('`').skip(1).step_by(2);
+    let hint = match closest(found, words) {
+        Some(guess) => format!("did you mean `{guess}`?"),
+        None => expected.to_owned(),
+    };
+    Some((found, hint))
 }
 
 fn is_text(expected: &str) -> bool {
-    matches!(
-        expected,
-        "a string" | "a borrowed string" | "a character" | "string or map"
-    )
+    matches!(expected, "a string" | "a borrowed string" | "a character")
 }
 
 /// What serde expects, without the names of types.

@@ -386,3 +386,6 @@ text_type!(EndpointUrl, "the URL of an endpoint such as `http://10.0.0.1:8080`",
     "pattern": "^https?://[^/?#@]+/?$",
     "examples": ["http://10.0.0.1:8080", "http://users.internal:8080"],
 });
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! One task serves one connection. Between requests the task holds neither buffer nor request state,
 //! so that an idle connection costs little memory: what a request needs lives in a future of its own
-//! ([`requests`]) that ends when the input is used up.
+//! ([`request`]).
 
 mod incoming;
 mod write;
@@ -72,7 +72,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, stream
         if io.leftover.borrow().is_none() && !idle(&worker, &connection, &io, &clock).await {
             return;
         }
-        match Box::pin(requests(&worker, &connection, &io, &clock)).await {
+        match Box::pin(request(&worker, &connection, &io, &clock)).await {
             Next::Wait => {}
             Next::Close => break,
             Next::Linger => {
@@ -106,16 +106,6 @@ async fn idle(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &C
         worker.metrics.timed_out(phase.label());
     }
     readable
-}
-
-/// Serves requests for as long as bytes of a next one are at hand.
-async fn requests(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<ClientIo>, clock: &Rc<Clock>) -> Next {
-    loop {
-        let next = Box::pin(request(worker, connection, io, clock)).await;
-        if next != Next::Wait || io.leftover.borrow().is_none() {
-            return next;
-        }
-    }
 }
 
 /// Reads one request, has it answered, writes the answer.
@@ -224,6 +214,8 @@ async fn read_head(
             Ok(Ok(0)) => return Err(Failure::new(Code::BadRequest).safe_detail("the head was cut short").close(true)),
             Ok(Ok(n)) => buffer.filled(n),
             Ok(Err(_)) => return Ok(None),
+            // Nothing was asked: a late answer could be taken for that of a request on its way.
+            Err(_) if buffer.is_empty() => return Ok(None),
             Err(failure) => return Err(failure),
         }
     }

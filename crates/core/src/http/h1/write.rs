@@ -10,7 +10,7 @@ use gatehouse_http1::{Framing, Known, Method, Version, encode};
 use super::{ClientIo, Next};
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
-use crate::io::{Phase, SendError, Sender};
+use crate::io::{Phase, SendError, Sender, Sink};
 
 /// Writes `response`. The connection may be kept only if `may_keep`.
 pub(super) async fn response(
@@ -45,7 +45,7 @@ pub(super) async fn response(
 
     let sent = poll_fn(|cx| {
         let before = sender.bytes;
-        let polled = sender.poll(cx, &mut io.stream.borrow_mut(), &mut response.body);
+        let polled = sender.poll(cx, &mut &*io, &mut response.body);
         if sender.bytes > before {
             ex.clock.progress();
             pace.moved(ex.clock.now(), sender.bytes)?;
@@ -105,6 +105,13 @@ async fn settle(ex: &mut Exchange, io: &ClientIo, keep: bool) -> Next {
     if rest && io.body_read.get() { Next::Wait } else { Next::Linger }
 }
 
+impl Sink for &ClientIo {
+    /// Holds the stream only while it writes: the body that is being written may read from it.
+    fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+        Sink::poll_write(&mut *self.stream.borrow_mut(), cx, first, second)
+    }
+}
+
 /// How a client that makes us wait for room keeps up with the least rate.
 struct Pace {
     waited: Duration,
@@ -136,7 +143,8 @@ fn framing(ex: &Exchange, response: &Response, version: Version) -> Framing {
     if ex.request.head.method == Method::Head || status == 204 || status == 304 {
         return Framing::None;
     }
-    match response.body.exact_len() {
+    let has_trailers = ex.accepts_trailers && response.body.trailers().is_some();
+    match response.body.exact_len().filter(|_| !has_trailers) {
         Some(n) => Framing::Length(n),
         None if version == Version::Http11 => Framing::Chunked,
         None => Framing::UntilClose,
@@ -147,7 +155,9 @@ fn encode_head(out: &mut Vec<u8>, response: &Response, framing: Framing, keep: b
     let status = response.head.status;
     encode::status_line(out, status, response.head.reason());
     encode::fields(out, &response.head.headers);
-    match (framing, response.declared_length) {
+    // A response made here to HEAD says how long its body would be.
+    let unsent = response.body.exact_len().filter(|&n| n > 0);
+    match (framing, response.declared_length.or(unsent)) {
         (Framing::None, Some(n)) if status != 204 => encode::framing(out, Framing::Length(n)),
         (framing, _) => encode::framing(out, framing),
     }

@@ -129,7 +129,7 @@ pub(super) const LIMITS: [&str; 20] = [
     "client.limits.trailers",
     "client.limits.requests_per_connection",
     "client.limits.min_rate",
-    "route.max_body",
+    "routes.*.max_body",
     "listener.max_connections",
     "listener.max_connections_per_client",
     "upstream.limits.head",
@@ -153,9 +153,9 @@ pub(super) fn limit_index(setting: &str) -> usize {
 }
 
 /// The statuses with a count of their own.
-const COMMON: [u16; 41] = [
+const COMMON: [u16; 42] = [
     101, 200, 201, 202, 203, 204, 206, 207, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408,
-    409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505,
+    409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505, 508,
 ];
 
 /// How many counts [`status_index`] tells apart: the common ones, five classes, and what is no status.

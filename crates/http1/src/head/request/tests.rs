@@ -296,6 +296,7 @@ fn expectations_are_for_http_1_1() {
     };
     assert!(expects("HTTP/1.1", "100-Continue") && !expects("HTTP/1.0", "100-continue"));
     assert!(!expects("HTTP/1.1", "200-ok"));
+    assert!(!accepted(&get("Expect: 100-continue\r\n")).0.expect_continue);
 }
 
 #[test]
