@@ -1,1 +1,244 @@
-//! To come.
+//! One request, its answer, and what was learnt about it on the way.
+//!
+//! An exchange sees one plan from start to end. It is closed exactly once: by the driver when the
+//! last byte is out, or on drop when a connection died or a task panicked.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use gatehouse_http1::{Headers, RequestHead, ResponseHead};
+
+use crate::body::Body;
+use crate::gateway::PlanRef;
+use crate::http::address::{IpText, PortText};
+use crate::http::client_ip;
+use crate::http::id::Ids;
+use crate::io::Clock;
+use crate::listen::ListenerState;
+use crate::listen::tcp::Open;
+use crate::plan::{ForwardedPlan, Plan, Route};
+use crate::policy::Progress;
+use crate::route::Captures;
+use crate::telemetry::record::{self, Record};
+use crate::worker::Worker;
+
+/// What the client sent.
+#[derive(Default)]
+pub struct Request {
+    /// Method, target and fields.
+    pub head: RequestHead,
+    /// The body.
+    pub body: Body,
+}
+
+/// What goes back to the client.
+pub struct Response {
+    /// Status and fields. Framing fields in it mean nothing: the driver writes its own.
+    pub head: ResponseHead,
+    /// The body.
+    pub body: Body,
+    /// `Content-Length` of a response that has none of its body here (to HEAD, or a 304).
+    pub declared_length: Option<u64>,
+    /// True if the connection must end after this response.
+    pub close: bool,
+}
+
+impl Response {
+    /// An empty response.
+    pub fn new(status: u16) -> Self {
+        let mut head = ResponseHead::default();
+        head.status = status;
+        Self { head, body: Body::Empty, declared_length: None, close: false }
+    }
+
+    /// The same with a body of a type.
+    #[must_use]
+    pub fn with_body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
+        self.head.headers.set(gatehouse_http1::Known::ContentType, content_type.as_bytes());
+        self.body = body.into();
+        self
+    }
+
+    /// The fields, to be read or changed.
+    pub fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.head.headers
+    }
+}
+
+/// The client's side of an exchange while it is being answered; each protocol has its own.
+pub trait ClientSide {
+    /// Sends an interim (1xx) response at once, as far as the connection takes it.
+    fn send_interim(&self, head: &ResponseHead);
+    /// Ready when the client has certainly left. One that has only ended its own direction still waits
+    /// for its answer.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A client's connection, as far as its exchanges need to know it.
+pub struct Connection {
+    /// Where it was accepted.
+    pub listener: Arc<ListenerState>,
+    /// The address it really comes from: the socket's, or the PROXY protocol's.
+    pub peer: IpAddr,
+    /// The peer's port; 0 for a Unix socket.
+    pub peer_port: u16,
+    /// The port it was accepted on, as text; empty for a Unix socket.
+    pub local_port_text: PortText,
+    /// The peer's address as text, made once.
+    pub peer_text: IpText,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Requests begun on it.
+    pub requests: Cell<u64>,
+    pub(crate) _open: Open,
+}
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The client's address, seen through trusted proxies.
+    pub ip: IpAddr,
+    /// The same as text.
+    pub text: IpText,
+    /// True if the peer may speak for others (it is in `forwarded.trusted`).
+    pub is_trusted_peer: bool,
+    /// `http` or `https`: what the client used, as far as a trusted peer says.
+    pub scheme: &'static str,
+}
+
+impl Client {
+    /// Finds out who calls on a connection, by what its head says.
+    fn of(connection: &Connection, head: &RequestHead, settings: &ForwardedPlan) -> Self {
+        if settings.settings.trusted.is_empty() {
+            let (ip, text) = (connection.peer, connection.peer_text);
+            return Self { ip, text, is_trusted_peer: false, scheme: connection.scheme };
+        }
+        let found = client_ip::resolve(connection.peer, &head.headers, &settings.settings);
+        let text = if found.ip == connection.peer { connection.peer_text } else { IpText::new(found.ip) };
+        let scheme = client_ip::scheme(connection.scheme, &head.headers, found);
+        Self { ip: found.ip, text, is_trusted_peer: found.trusted_peer, scheme }
+    }
+}
+
+/// One request and its answer.
+pub struct Exchange {
+    /// What the client sent, normalised.
+    pub request: Request,
+    /// Who sent it.
+    pub client: Client,
+    /// Request and correlation ids.
+    pub ids: Ids,
+    /// What the route's path captured.
+    pub captures: Captures,
+    /// The path the route was matched by, once another took its place.
+    pub(crate) matched_path: Option<Box<str>>,
+    /// The connection it came on.
+    pub connection: Rc<Connection>,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) plan: PlanRef,
+    pub(crate) clock: Rc<Clock>,
+    pub(crate) client_side: Option<Rc<dyn ClientSide>>,
+    pub(crate) record: Record,
+    pub(crate) route: Option<usize>,
+    pub(crate) ran: Ran,
+    /// True if the route was chosen by version: the answer then varies by it.
+    pub(crate) vary: bool,
+    /// True if the client can take trailer fields.
+    pub(crate) accepts_trailers: bool,
+    current: usize,
+    slots: Vec<Option<Box<dyn Any>>>,
+}
+
+/// How far each chain got, so that the way back visits the same policies.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Ran {
+    pub global: Progress,
+    pub route: Progress,
+}
+
+impl Exchange {
+    /// Begins an exchange with the plan of this moment.
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        plan: PlanRef,
+        connection: &Rc<Connection>,
+        clock: &Rc<Clock>,
+        request: Request,
+        started: Instant,
+    ) -> Self {
+        connection.requests.set(connection.requests.get() + 1);
+        Self {
+            client: Client::of(connection, &request.head, &plan.forwarded),
+            request,
+            ids: Ids::default(),
+            captures: Captures::default(),
+            matched_path: None,
+            connection: connection.clone(),
+            worker: worker.clone(),
+            plan,
+            clock: clock.clone(),
+            client_side: None,
+            record: Record::begin(worker, started),
+            route: None,
+            ran: Ran::default(),
+            vary: false,
+            accepts_trailers: false,
+            current: 0,
+            slots: Vec::new(),
+        }
+    }
+
+    /// The plan it runs under.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The route that matched, if one has.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.and_then(|i| self.plan.routes.get(i))
+    }
+
+    /// Keeps a value for this policy's later hooks. One value for each policy instance.
+    pub fn keep<T: Any>(&mut self, value: T) {
+        if self.slots.len() <= self.current {
+            self.slots.resize_with(self.current + 1, || None);
+        }
+        self.slots[self.current] = Some(Box::new(value));
+    }
+
+    /// What this policy instance kept; taken out.
+    pub fn kept<T: Any>(&mut self) -> Option<T> {
+        self.slots.get_mut(self.current)?.take()?.downcast().ok().map(|value| *value)
+    }
+
+    /// The time, up to a tick behind; costs nothing.
+    pub fn now(&self) -> Instant {
+        self.worker.now()
+    }
+
+    /// The time of day, in seconds since 1970.
+    pub fn unix_seconds(&self) -> u64 {
+        self.worker.unix_time(self.worker.now()).as_secs()
+    }
+
+    pub(crate) fn enter(&mut self, slot: usize) {
+        self.current = slot;
+    }
+
+    pub(crate) fn clock(&self) -> &Rc<Clock> {
+        &self.clock
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // Only an exchange whose driver never got to close it: a panic, or a task torn down.
+        record::close_abandoned(self);
+        self.worker.recycle_request(std::mem::take(&mut self.request.head));
+    }
+}

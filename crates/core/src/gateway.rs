@@ -1,1 +1,177 @@
-//! To come.
+//! The gateway: the plan that runs now, the state that outlives it, and what all workers share.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+
+use crate::plan::Plan;
+use crate::state::States;
+use crate::telemetry::Telemetry;
+use crate::upstream::{Local, Upstream};
+
+/// What all workers share. The plan is replaced whole; everything else lives as long as the process.
+pub struct Gateway {
+    plan: ArcSwap<Plan>,
+    /// Counts installed plans, so that workers see a new one by looking at a number.
+    generation: AtomicU64,
+    states: States,
+    telemetry: Telemetry,
+    background: Handle,
+    /// Connections open on each worker.
+    loads: Box<[AtomicUsize]>,
+    serving: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    /// A gateway that runs `plan` on so many workers; `background` takes slow and rare work.
+    pub fn new(
+        plan: Arc<Plan>,
+        states: States,
+        telemetry: Telemetry,
+        background: Handle,
+        workers: usize,
+    ) -> Arc<Self> {
+        telemetry.metrics.applied(&plan.hash, SystemTime::now());
+        Arc::new(Self {
+            plan: ArcSwap::new(plan),
+            generation: AtomicU64::new(1),
+            states,
+            telemetry,
+            background,
+            loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            serving: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The plan that runs now.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
+    /// Counts up with each installed plan.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Replaces the plan. Exchanges under way finish under the old one.
+    pub fn install(&self, plan: Arc<Plan>) {
+        self.telemetry.metrics.applied(&plan.hash, SystemTime::now());
+        self.plan.store(plan);
+        self.generation.fetch_add(1, Ordering::Release);
+        self.states.sweep();
+    }
+
+    /// Live state, found by identity.
+    pub fn states(&self) -> &States {
+        &self.states
+    }
+
+    /// Counts and the access log.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// The runtime for slow and rare work.
+    pub fn background(&self) -> &Handle {
+        &self.background
+    }
+
+    /// Connections open on each worker.
+    pub(crate) fn loads(&self) -> &[AtomicUsize] {
+        &self.loads
+    }
+
+    /// Connections open on all workers.
+    pub fn connections(&self) -> usize {
+        self.loads.iter().map(|load| load.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn idle(&self) {
+        // Connections end on other threads, any time; a drain is rare enough to look now and then.
+        while self.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Says that listeners accept.
+    pub fn set_serving(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// Says that no new work is taken.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// True from the start of a drain.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether traffic may be sent here, else why not.
+    pub fn readiness(&self) -> Result<(), Vec<String>> {
+        let mut reasons = Vec::new();
+        if !self.serving.load(Ordering::Acquire) {
+            reasons.push("listeners do not accept yet".to_owned());
+        }
+        if self.is_draining() {
+            reasons.push("draining: no new connections are wanted".to_owned());
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// The metrics as Prometheus text.
+    pub fn metrics_text(&self) -> String {
+        self.telemetry.metrics.render()
+    }
+}
+
+/// A plan as one worker holds it, with what the worker remembers of its upstreams. Cloning counts
+/// without an atomic.
+#[derive(Clone)]
+pub struct PlanRef(Rc<Held>);
+
+struct Held {
+    plan: Arc<Plan>,
+    upstreams: Box<[Local]>,
+    /// Requests each route has spread over its upstreams.
+    dealt: Box<[Cell<u64>]>,
+}
+
+impl PlanRef {
+    /// Takes hold of a plan for a worker.
+    pub(crate) fn new(plan: Arc<Plan>, worker: usize) -> Self {
+        let upstreams = plan.upstreams.iter().map(|upstream| Local::new(upstream, worker)).collect();
+        let dealt = plan.routes.iter().map(|_| Cell::new(0)).collect();
+        Self(Rc::new(Held { plan, upstreams, dealt }))
+    }
+
+    /// Counts the requests a route spreads, for each its own count.
+    pub(crate) fn deal(&self, route: usize) -> u64 {
+        let Some(dealt) = self.0.dealt.get(route) else { return 0 };
+        dealt.set(dealt.get().wrapping_add(1));
+        dealt.get()
+    }
+
+    /// An upstream and what this worker remembers of it.
+    pub(crate) fn upstream(&self, index: usize) -> Option<(&Upstream, &Local)> {
+        Some((self.0.plan.upstreams.get(index)?, self.0.upstreams.get(index)?))
+    }
+}
+
+impl Deref for PlanRef {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.0.plan
+    }
+}

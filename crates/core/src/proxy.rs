@@ -1,1 +1,64 @@
-//! To come.
+//! A request from start to end: the function to read first.
+//!
+//! Protocol drivers (`http/h1.rs`, later h2 and h3) turn bytes into an [`Exchange`], call [`handle`]
+//! and write the response it returns. Nothing here knows a protocol, a policy or a socket.
+
+use crate::action;
+use crate::exchange::{Exchange, Response};
+use crate::failure::Failure;
+use crate::http::{id, respond, screen};
+
+/// Answers one request. Never fails: what goes wrong becomes a response.
+pub async fn handle(ex: &mut Exchange) -> Response {
+    let response = match answer(ex).await {
+        Ok(response) => response,
+        Err(failure) => respond::failure(ex, &failure),
+    };
+    let response = unwind(ex, response).await;
+    respond::finish(ex, response)
+}
+
+/// Answers a request whose head could not even be read. No policy sees it.
+pub fn refuse(ex: &mut Exchange, failure: &Failure) -> Response {
+    id::assign(ex);
+    let response = respond::failure(ex, failure);
+    respond::finish(ex, response)
+}
+
+async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
+    id::assign(ex);
+    screen::request(ex)?;
+    let plan = ex.plan.clone();
+
+    let mut ran = ex.ran.global;
+    let reply = plan.policies.on_request(ex, &mut ran).await;
+    ex.ran.global = ran;
+    if let Some(reply) = reply? {
+        return Ok(reply);
+    }
+
+    let route = plan.find(ex)?;
+    screen::limits(ex, route)?;
+
+    let mut ran = ex.ran.route;
+    let reply = route.policies.on_request(ex, &mut ran).await;
+    ex.ran.route = ran;
+    if let Some(reply) = reply? {
+        return Ok(reply);
+    }
+    action::run(ex, &route.action).await
+}
+
+/// The way back: the route's policies, then the global ones, in reverse, also for failures.
+async fn unwind(ex: &mut Exchange, mut response: Response) -> Response {
+    let plan = ex.plan.clone();
+    if let Some(route) = ex.route.and_then(|i| plan.routes.get(i)) {
+        if let Err(failure) = route.policies.on_response(ex.ran.route, ex, &mut response).await {
+            response = respond::failure(ex, &failure);
+        }
+    }
+    if let Err(failure) = plan.policies.on_response(ex.ran.global, ex, &mut response).await {
+        response = respond::failure(ex, &failure);
+    }
+    response
+}

@@ -16,6 +16,13 @@ const QUERY: u8 = 8;
 /// A byte of a host name: the unreserved characters (RFC 3986 2.3).
 const HOST: u8 = 16;
 
+/// `_` itself.
+const UNDERSCORE: u8 = 32;
+
+/// Eight bytes of one, and eight bytes with the highest bit set.
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES * 0x80;
+
 const CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
@@ -48,6 +55,9 @@ const fn classes() -> [u8; 256] {
         if matches!(byte, b'-' | b'.' | b'_' | b'~') {
             class |= HOST;
         }
+        if byte == b'_' {
+            class |= UNDERSCORE;
+        }
         if byte == b'\t' || !byte.is_ascii_control() {
             class |= TEXT;
         }
@@ -71,31 +81,119 @@ fn all(bytes: &[u8], class: u8) -> bool {
 }
 
 /// Whether the bytes are a token: one or more token bytes.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && all(bytes, TOKEN)
+pub fn is_token(bytes: &[u8]) -> bool {
+    token(bytes).is_some()
+}
+
+/// How many token bytes the bytes begin with.
+pub(crate) fn token_len(bytes: &[u8]) -> usize {
+    prefix_len(bytes, TOKEN)
+}
+
+/// How many bytes that may stand in a request target the bytes begin with.
+pub(crate) fn target_len(bytes: &[u8]) -> usize {
+    prefix_len(bytes, QUERY)
+}
+
+/// Whether every byte may stand in a request target; written so that the compiler looks at many at once.
+pub(crate) fn is_target(bytes: &[u8]) -> bool {
+    let bad = |byte: u8| !(b'!'..=b'~').contains(&byte) || byte == b'#' || byte == b'\\';
+    !bytes.iter().fold(false, |any, &byte| any | bad(byte))
+}
+
+fn prefix_len(bytes: &[u8], class: u8) -> usize {
+    bytes
+        .iter()
+        .position(|&byte| CLASSES[usize::from(byte)] & class == 0)
+        .unwrap_or(bytes.len())
+}
+
+/// How many bytes that may stand in a field value the bytes begin with. Eight at a time: values are most of a head.
+pub(crate) fn text_len(bytes: &[u8]) -> usize {
+    let (eights, rest) = bytes.as_chunks();
+    for (nth, eight) in eights.iter().enumerate() {
+        let mut controls = controls(u64::from_le_bytes(*eight));
+        while controls != 0 {
+            let place = controls.trailing_zeros() as usize / 8;
+            // HTAB is fine, and so may be a byte above another control byte.
+            if CLASSES[usize::from(eight[place])] & TEXT == 0 {
+                return nth * 8 + place;
+            }
+            controls &= controls - 1;
+        }
+    }
+    eights.len() * 8 + prefix_len(rest, TEXT)
 }
 
 /// Whether every byte may stand in a field value.
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
-    all(bytes, TEXT)
+    text_len(bytes) == bytes.len()
 }
 
-/// Whether every byte may stand in a request target.
-pub(crate) fn is_target(bytes: &[u8]) -> bool {
-    all(bytes, QUERY)
+/// The highest bit of the lowest control byte among eight, HTAB too, and perhaps of higher bytes; zero if there is
+/// none.
+fn controls(eight: u64) -> u64 {
+    // Subtracting sets the highest bit of bytes that are too small, and borrows from higher bytes only.
+    let below_space = eight.wrapping_sub(ONES * 0x20) & !eight;
+    let delete = eight ^ (ONES * 0x7f);
+    let is_delete = delete.wrapping_sub(ONES) & !delete;
+    (below_space | is_delete) & HIGHS
 }
 
-/// Whether the bytes are a host name: one or more unreserved characters.
-pub(crate) fn is_host_name(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && all(bytes, HOST)
+/// Where the first colon is.
+pub(crate) fn colon(bytes: &[u8]) -> Option<usize> {
+    const COLONS: u64 = ONES * b':' as u64;
+    let (eights, rest) = bytes.as_chunks();
+    for (nth, eight) in eights.iter().enumerate() {
+        let differing = u64::from_le_bytes(*eight) ^ COLONS;
+        // As in `controls`: the lowest highest bit is the first zero byte's.
+        let equal = differing.wrapping_sub(ONES) & !differing & HIGHS;
+        if equal != 0 {
+            return Some(nth * 8 + equal.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter()
+        .position(|&byte| byte == b':')
+        .map(|place| eights.len() * 8 + place)
+}
+
+/// Whether the bytes are a token, and whether it contains `_`.
+pub(crate) fn token(bytes: &[u8]) -> Option<bool> {
+    let (mut common, mut any) = (TOKEN, 0);
+    for &byte in bytes {
+        let class = CLASSES[usize::from(byte)];
+        common &= class;
+        any |= class;
+    }
+    (common != 0 && !bytes.is_empty()).then_some(any & UNDERSCORE != 0)
+}
+
+/// How many bytes of a host name the bytes begin with.
+pub(crate) fn host_len(bytes: &[u8]) -> usize {
+    prefix_len(bytes, HOST)
 }
 
 /// Takes spaces and tabs off both ends (RFC 9110 5.6.3).
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    trim_end(bytes)
+}
+
+/// Takes spaces and tabs off the end.
+pub(crate) fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }
     bytes
+}
+
+/// The elements of a comma-separated list, trimmed, without empty ones (RFC 9110 5.6.1).
+pub(crate) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',')
+        .map(trim)
+        .filter(|element| !element.is_empty())
 }
 
 /// A field value as it may be written: trimmed, and control bytes as spaces, so that it can never end its line
@@ -166,7 +264,8 @@ mod tests {
 
     #[test]
     fn classes_follow_the_grammar() {
-        assert!(is_token(b"X-Trace_1!#$%&'*+.^`|~"));
+        assert_eq!(token(b"X-Trace_1!#$%&'*+.^`|~"), Some(true));
+        assert_eq!(token(b"X-Trace"), Some(false));
         for bad in [&b""[..], b"a b", b"a:", b"(", b"a\x80", b"\x00", b"\"", b"a/b"] {
             assert!(!is_token(bad), "{bad:?}");
         }
@@ -175,16 +274,56 @@ mod tests {
             assert_eq!(is_text(&[bad]), bad == b'\t');
         }
         assert!(!is_text(b"\x7f"));
-        assert!(is_target(b"/a%20b{|}\"<>^`?b=/"));
+        assert_eq!(target_len(b"/a%20b{|}\"<>^`?b=/ x"), 18);
         for bad in [&b" "[..], b"#", b"\\", b"\x7f", b"\x80", b"\t"] {
-            assert!(!is_target(bad), "{bad:?}");
+            assert!(!is_target(bad));
+            assert_eq!(target_len(bad), 0, "{bad:?}");
         }
-        assert!(
-            is_host_name(b"a-b.c_d~1")
-                && !is_host_name(b"a,b")
-                && !is_host_name(b"a%20")
-                && !is_host_name(b"")
-        );
+        assert_eq!(host_len(b"a-b.c_d~1,b"), 9);
+    }
+
+    #[test]
+    fn a_text_ends_at_any_control_byte_anywhere() {
+        for len in 0..40 {
+            let clean: Vec<u8> = (0..len)
+                .map(|at| [b' ', b'~', b'\t', 0x80, 0xff, b'!'][at % 6])
+                .collect();
+            assert_eq!(text_len(&clean), len);
+            for at in 0..len {
+                for byte in 0..=255 {
+                    let mut bytes = clean.clone();
+                    bytes[at] = byte;
+                    let is_control = (byte < b' ' && byte != b'\t') || byte == 0x7f;
+                    assert_eq!(
+                        text_len(&bytes),
+                        if is_control { at } else { len },
+                        "{byte} at {at} of {len}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_is_the_same_by_both_ways() {
+        for byte in 0..=255 {
+            assert_eq!(is_target(&[byte]), target_len(&[byte]) == 1, "{byte}");
+            assert_eq!(is_target(&[b'/', byte, b'/']), is_target(&[byte]));
+        }
+    }
+
+    #[test]
+    fn the_first_colon_is_found_anywhere() {
+        for len in 0..30 {
+            for at in 0..len {
+                // `;` is a colon but for the lowest bit, which a borrow could hide.
+                let bytes: Vec<u8> = (0..len)
+                    .map(|place| if place < at { b';' } else { b':' })
+                    .collect();
+                assert_eq!(colon(&bytes), Some(at));
+            }
+            assert_eq!(colon(&vec![b';'; len]), None);
+        }
     }
 
     #[test]

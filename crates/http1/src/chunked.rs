@@ -259,23 +259,13 @@ impl Decoder {
     }
 
     fn parse_trailers(&self) -> Result<Headers, BodyError> {
-        let lines = memchr::memchr_iter(b'\n', &self.section).count() - 1;
-        if lines > self.limits.max_fields() {
-            return Err(BodyError::TrailersTooLarge);
-        }
-        let mut fields = vec![httparse::EMPTY_HEADER; lines];
-        let Ok(httparse::Status::Complete((len, fields))) =
-            httparse::parse_headers(&self.section, &mut fields)
-        else {
-            return Err(BodyError::BadTrailer("a field line is malformed"));
-        };
         let mut trailers = Headers::new();
-        trailers
-            .load(&self.section[..len], fields)
-            .map_err(|error| match error {
-                HeadError::Malformed(what) => BodyError::BadTrailer(what),
-                _ => BodyError::TrailersTooLarge,
-            })?;
+        match trailers.parse(&self.section, 0, self.limits.fields) {
+            Ok(Some(section)) if section.end == self.section.len() => {}
+            Ok(_) => return Err(BodyError::BadTrailer("the section does not end where it should")),
+            Err(HeadError::Malformed(what)) => return Err(BodyError::BadTrailer(what)),
+            Err(_) => return Err(BodyError::TrailersTooLarge),
+        }
         if trailers
             .iter()
             .any(|field| trailers::is_forbidden(field.known, field.name))

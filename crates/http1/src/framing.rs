@@ -2,6 +2,7 @@
 //!
 //! Anything that two parsers could measure differently is refused rather than resolved by precedence.
 
+use crate::byte;
 use crate::head::{HeadError, Version};
 use crate::headers::Headers;
 use crate::known::Known;
@@ -75,8 +76,13 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 /// Whether the connection may carry another message after this one (RFC 9112 9.3).
 pub(crate) fn keep_alive(headers: &Headers, version: Version) -> bool {
     let mut keep = version == Version::Http11;
-    if headers.contains(Known::Connection) {
-        for option in headers.list(Known::Connection) {
+    for line in headers.all(Known::Connection) {
+        // What most senders write; cheaper than looking for a list.
+        if line == b"keep-alive" {
+            keep = true;
+            continue;
+        }
+        for option in byte::elements(line) {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }

@@ -10,7 +10,8 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::byte;
-use crate::head::{HeadError, LONE_LF};
+use crate::head::line::{self, FieldLine};
+use crate::head::{self, HeadError};
 use crate::known::Known;
 
 /// The id of a field whose name is no known one.
@@ -28,6 +29,14 @@ pub struct Headers {
     live: usize,
     /// Some name added since `clear` contains `_`.
     underscores: bool,
+}
+
+/// What parsing found besides the fields.
+pub(crate) struct Section {
+    /// Where the empty line ends.
+    pub(crate) end: usize,
+    /// The set of known names that occur more than once.
+    pub(crate) repeated: u64,
 }
 
 /// One field line.
@@ -142,10 +151,7 @@ impl Headers {
     /// The elements of the comma-separated list that all fields of this name make together, trimmed, without empty
     /// ones (RFC 9110 5.6.1). For lists of tokens such as `Connection`: a comma within quotes separates too.
     pub fn list(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        let elements = self
-            .all(known)
-            .flat_map(|value| value.split(|&byte| byte == b','));
-        elements.map(byte::trim).filter(|element| !element.is_empty())
+        self.all(known).flat_map(byte::elements)
     }
 
     /// The value of the first field of this name, whatever the case.
@@ -237,63 +243,62 @@ impl Headers {
         self.underscores && self.iter().any(|field| Known::lookalike(field.name).is_some())
     }
 
-    /// Takes the fields that httparse found in `head`, which ends with an empty line. Gives the set of known names
-    /// that occur more than once.
-    pub(crate) fn load(&mut self, head: &[u8], fields: &[httparse::Header<'_>]) -> Result<u64, HeadError> {
-        let Some(first) = fields.first() else { return Ok(0) };
-        if u32::try_from(head.len()).is_err() {
-            return Err(HeadError::HeadTooLarge {
-                limit: u32::MAX as usize,
-                measured: head.len(),
-            });
-        }
-        // httparse gives slices of `head`; their addresses say where they begin.
-        let offset = |part: &[u8]| part.as_ptr().addr().saturating_sub(head.as_ptr().addr());
-        let start = offset(first.name.as_bytes());
-        if start > 0 && !head[..start].ends_with(b"\r\n") {
-            return Err(HeadError::Malformed(LONE_LF));
-        }
-        // The last two bytes are the empty line, which is none of a field's.
-        self.buffer.extend_from_slice(&head[start..head.len() - 2]);
-        self.slots.reserve(fields.len());
+    /// Parses the field lines that begin at `start` of `bytes` up to the empty line, into empty `Headers`. None if
+    /// the empty line has not come.
+    pub(crate) fn parse(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        max: usize,
+    ) -> Result<Option<Section>, HeadError> {
+        let mut at = start;
         let mut repeated = 0;
-        let mut rest = fields;
-        while let [field, next @ ..] = rest {
-            let name = offset(field.name.as_bytes());
-            let value = offset(field.value);
-            let end = next
-                .first()
-                .map_or(head.len() - 2, |field| offset(field.name.as_bytes()));
-            // httparse takes a lone LF for a line's end. Nothing else than LF ends a line for it, so looking before
-            // each line's LF finds them all.
-            if !head[..end].ends_with(b"\r\n") {
-                return Err(HeadError::Malformed(LONE_LF));
+        loop {
+            // `at` is the start or the end of a line, so within the bytes.
+            let rest = &bytes[at..];
+            if rest.first().is_none_or(|&byte| byte < b' ') {
+                let Some(()) = line::end(rest)? else {
+                    return Ok(None);
+                };
+                break;
             }
-            let Ok(name_len) = u16::try_from(field.name.len()) else {
-                return Err(HeadError::Malformed("a field name is longer than 65535 bytes"));
+            let Some(found) = line::field(rest)? else {
+                return Ok(None);
             };
-            let id = id_of(field.name.as_bytes());
-            if id == OTHER {
-                self.underscores |= field.name.as_bytes().contains(&b'_');
-            } else {
-                let bit = 1 << id;
-                repeated |= self.present & bit;
-                self.present |= bit;
+            if self.slots.len() >= max {
+                let measured = self.slots.len() + head::count_lines(rest);
+                return Err(HeadError::TooManyFields { limit: max, measured });
             }
-            let name_end = name + field.name.len();
-            self.slots.push(Slot {
-                name: narrow(name - start),
-                value: narrow(value - start),
-                value_len: narrow(field.value.len()),
-                name_len,
-                id,
-                plain: value == name_end + 2
-                    && head[name_end + 1] == b' '
-                    && value + field.value.len() + 2 == end,
-            });
-            rest = next;
+            repeated |= self.index(rest, at - start, &found)?;
+            at += found.len;
         }
         self.live = self.slots.len();
+        self.buffer.extend_from_slice(&bytes[start..at]);
+        Ok(Some(Section {
+            end: at + 2,
+            repeated,
+        }))
+    }
+
+    /// Adds the slot of a line that will be at `place` of the buffer; gives its name's bit if the name is repeated.
+    fn index(&mut self, line: &[u8], place: usize, found: &FieldLine) -> Result<u64, HeadError> {
+        let Ok(name_len) = u16::try_from(found.name_len) else {
+            return Err(HeadError::Malformed("a field name is longer than 65535 bytes"));
+        };
+        let bit = found.known.map_or(0, Known::bit);
+        let repeated = self.present & bit;
+        self.present |= bit;
+        self.underscores |= found.underscore;
+        let padding = found.len - found.name_len - found.value_len;
+        self.slots.push(Slot {
+            name: narrow(place),
+            value: narrow(place + found.value),
+            value_len: narrow(found.value_len),
+            name_len,
+            id: found.known.map_or(OTHER, |known| known as u8),
+            // Colon, space, CR and LF, and the space where it belongs.
+            plain: padding == 4 && found.value == found.name_len + 2 && line[found.name_len + 1] == b' ',
+        });
         Ok(repeated)
     }
 

@@ -125,9 +125,15 @@ const NAMES: [(Known, &str); 54] = [
 
 /// The longest known name, in bytes.
 const LONGEST: usize = 19;
+
+/// A name in lower case as numbers that can be compared at once: the first eight bytes, the last eight, and the eight
+/// between if it is longer than both. Together with its length that is the whole name.
+type Key = [u64; 3];
+
+const KEYS: [Key; NAMES.len()] = keys();
 const SLOTS: usize = 512;
 const EMPTY: u8 = u8::MAX;
-const SEED: u32 = seed();
+const SEED: u64 = seed();
 const TABLE: [u8; SLOTS] = match table(SEED) {
     Some(table) => table,
     None => [EMPTY; SLOTS],
@@ -136,12 +142,11 @@ const TABLE: [u8; SLOTS] = match table(SEED) {
 impl Known {
     /// The id of `name`, in any case, if it is a known one.
     pub fn of(name: &[u8]) -> Option<Self> {
-        if name.len() < 2 {
-            return None;
-        }
-        // `slot` is below `SLOTS` by its mask, and `EMPTY` lies beyond the end of `NAMES`.
-        let &(known, text) = NAMES.get(usize::from(TABLE[slot(name, SEED)]))?;
-        name.eq_ignore_ascii_case(text.as_bytes()).then_some(known)
+        let key = key(name)?;
+        // `slot` is below `SLOTS` by its shift, and `EMPTY` lies beyond the end of `NAMES`.
+        let id = usize::from(TABLE[slot(key, name.len(), SEED)]);
+        let &(known, text) = NAMES.get(id)?;
+        (text.len() == name.len() && KEYS[id] == key).then_some(known)
     }
 
     /// The known name that `name` would be taken for by a server that reads `_` as `-` (CGI and its heirs).
@@ -173,40 +178,91 @@ impl Known {
     }
 }
 
-/// Where a name of at least two bytes has its place: from its length and three of its bytes, case folded. No two known
-/// names agree in all of these.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "a longer name may share a place; the comparison tells"
-)]
-const fn slot(name: &[u8], seed: u32) -> usize {
-    let length = name.len();
-    let (first, inner, last) = (
-        name[0] | 0x20,
-        name[length.saturating_sub(4)] | 0x20,
-        name[length - 1] | 0x20,
-    );
-    let key = u32::from_le_bytes([first, inner, last, length as u8]);
-    (key.wrapping_mul(seed) >> 23) as usize & (SLOTS - 1)
+/// The key of a name of 2 to `LONGEST` bytes.
+const fn key(name: &[u8]) -> Option<Key> {
+    if name.len() > LONGEST {
+        return None;
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let between = match name.split_at(8).1.first_chunk() {
+            Some(between) if name.len() > 16 => lower(u64::from_le_bytes(*between)),
+            _ => 0,
+        };
+        return Some([
+            lower(u64::from_le_bytes(*first)),
+            lower(u64::from_le_bytes(*last)),
+            between,
+        ]);
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return Some([lower(first as u64 | (last as u64) << 32), 0, 0]);
+    }
+    match *name {
+        [first, second] => Some([lower(u64::from_le_bytes([first, second, 0, 0, 0, 0, 0, 0])), 0, 0]),
+        [first, second, third] => Some([
+            lower(u64::from_le_bytes([first, second, third, 0, 0, 0, 0, 0])),
+            0,
+            0,
+        ]),
+        _ => None,
+    }
+}
+
+/// Eight bytes with ASCII capitals in lower case.
+const fn lower(eight: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let low = eight & (ONES * 0x7f);
+    // The highest bit of a byte is set if the byte is at least `A`, and if it is beyond `Z`.
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let beyond_z = low + ONES * (0x7f - b'Z' as u64);
+    let capitals = from_a & !beyond_z & !eight & (ONES * 0x80);
+    eight | capitals >> 2
+}
+
+/// Where a name has its place in the table.
+const fn slot([first, last, _]: Key, length: usize, seed: u64) -> usize {
+    let mixed = first ^ last.rotate_left(23) ^ length as u64;
+    // The nine highest bits.
+    (mixed.wrapping_mul(seed) >> 55) as usize
+}
+
+const fn keys() -> [Key; NAMES.len()] {
+    let mut keys = [[0; 3]; NAMES.len()];
+    let mut id = 0;
+    while id < NAMES.len() {
+        let (known, name) = NAMES[id];
+        assert!(
+            known as usize == id && id < 64,
+            "NAMES is in the order of the ids, which are bits of a u64"
+        );
+        assert!(
+            name.len() >= 2 && name.len() <= LONGEST,
+            "a key is for names of 2 to LONGEST bytes"
+        );
+        if let Some(key) = key(name.as_bytes()) {
+            keys[id] = key;
+        }
+        id += 1;
+    }
+    keys
 }
 
 /// The first multiplier that gives every known name a place of its own; found by the compiler.
-const fn seed() -> u32 {
-    let mut seed = 0x9e37_79b1u32;
+const fn seed() -> u64 {
+    let mut seed = 0x9e37_79b9_7f4a_7c15;
     while table(seed).is_none() {
-        seed = seed.wrapping_add(0x6a09_e66a);
+        seed = seed.wrapping_mul(0x2545_f491_4f6c_dd1d);
     }
     seed
 }
 
-const fn table(seed: u32) -> Option<[u8; SLOTS]> {
+const fn table(seed: u64) -> Option<[u8; SLOTS]> {
     let mut table = [EMPTY; SLOTS];
     let mut id = 0;
     while id < NAMES.len() {
         let (known, name) = NAMES[id];
-        assert!(known as usize == id, "NAMES is in the order of the ids");
-        assert!(name.len() >= 2 && name.len() <= LONGEST && NAMES.len() <= 64);
-        let slot = slot(name.as_bytes(), seed);
+        let slot = slot(KEYS[id], name.len(), seed);
         if table[slot] != EMPTY {
             return None;
         }
@@ -229,10 +285,13 @@ mod tests {
             assert_eq!(Known::from_id(known as u8), Some(known));
             let mut bits: Vec<u8> = name.into();
             for at in 0..bits.len() {
-                // Folding by `| 0x20` in the hash must not make other bytes equal in the comparison.
-                bits[at] ^= 0x80;
-                assert_eq!(Known::of(&bits), None);
-                bits[at] ^= 0x80;
+                // Only a letter's case may differ, whatever bit is flipped.
+                for flip in [0x80, 0x40, 0x20, 1] {
+                    bits[at] ^= flip;
+                    let is_same = bits.eq_ignore_ascii_case(name.as_bytes());
+                    assert_eq!(Known::of(&bits) == Some(known), is_same, "{bits:?}");
+                    bits[at] ^= flip;
+                }
             }
         }
         for other in [

@@ -15,12 +15,13 @@ mod headers;
 mod known;
 mod trailers;
 
+pub use byte::is_token;
 pub use chunked::{BodyError, Decoded, Decoder};
 pub use framing::Framing;
 pub use head::method::Method;
 pub use head::request::{RequestHead, parse_request};
 pub use head::response::{RequestKind, ResponseHead, parse_response};
 pub use head::target::TargetForm;
-pub use head::{HeadError, HeadLimits, MAX_FIELDS, Parsed, Version};
+pub use head::{HeadError, HeadLimits, Parsed, Version};
 pub use headers::{Field, Headers};
 pub use known::Known;

@@ -1,1 +1,37 @@
-//! placeholder
+//! Real backends, real clients and the real binary: what the black-box tests are written with.
+//!
+//! It knows three things about the gateway and nothing else: the command line, the YAML and the wire. Blocking
+//! sockets and threads, a deadline on every wait, no sleeps: a test waits for a condition, or for a [`gate::Gate`]
+//! it opens itself. A failed expectation panics at the line of the test that had it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "in a test kit a broken expectation is a failed test, and no string is built often enough to matter"
+)]
+
+pub mod backend;
+pub mod case;
+pub mod client;
+pub mod digest;
+pub mod gate;
+pub mod gateway;
+pub mod headers;
+pub mod metrics;
+pub mod proxy_protocol;
+pub mod raw;
+pub mod temp;
+pub mod wait;
+pub mod wire;
+pub mod yaml;
+
+pub use backend::http::HttpBackend;
+pub use backend::reply::Reply;
+pub use client::{Client, Request};
+pub use gate::{Feed, Gate};
+pub use gateway::Gateway;
+pub use headers::Headers;
+pub use raw::Raw;
+pub use wire::Response;

@@ -95,6 +95,16 @@ impl PathRewrite {
         }
     }
 
+    /// True if paths stay as they are.
+    pub fn is_nothing(&self) -> bool {
+        self.strip.is_none() && self.set.is_none() && self.replace.is_none()
+    }
+
+    /// The prefix that is taken off, if one is.
+    pub fn prefix(&self) -> Option<&str> {
+        self.strip.as_deref()
+    }
+
     /// Strips, then sets, then replaces; what is not asked for costs nothing.
     ///
     /// # Errors

@@ -5,25 +5,38 @@
 //! compare by name; their order means nothing. Settings of policies stay raw until the plan is compiled,
 //! because the engine knows no policy.
 
+pub mod check;
 mod client;
+pub mod diagnostic;
 mod listener;
+pub mod load;
 mod policy;
 mod process;
+pub mod reader;
 mod route;
+pub mod schema;
 mod selector;
+pub mod source;
 mod template;
 pub mod types;
 mod upstream;
+pub mod yaml;
 
+pub use check::{Broken, compile_regex};
 pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
+pub(crate) use diagnostic::closest;
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use listener::{Listener, ProxyProtocol};
+pub use load::{Loaded, load, load_str};
 pub use policy::PolicyEntry;
 pub use process::{AccessLog, Admin, Dns, Level, Log, LogFormat, Process};
+pub use reader::{Read, Reader};
 pub use route::{
     Forward, HostHeader, Match, Redirect, RedirectStatus, Reply, Rewrite, Route, Split, Sticky, UrlScheme,
 };
 pub use selector::Selector;
+pub use source::{Source, Sources};
 pub use template::{Template, Variable};
 pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
 pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamTimeouts};
@@ -67,6 +80,26 @@ pub struct Config {
     /// More files with `listeners`, `named_policies`, `routes` and `upstreams`, relative to this one. The
     /// last part of a path may have `*`.
     pub include: Vec<String>,
+}
+
+impl Config {
+    /// The document of a gateway that forwards every request to one endpoint, everything else as by default.
+    pub fn one_liner(to: types::EndpointUrl, listen: Address) -> Self {
+        let forward = Forward {
+            upstream: Some("upstream".to_owned()),
+            ..Forward::default()
+        };
+        let route = Route {
+            forward: Some(forward),
+            ..Route::matching(Match::default())
+        };
+        Self {
+            listeners: [("main".to_owned(), Listener::at(listen))].into(),
+            routes: [("all".to_owned(), route)].into(),
+            upstreams: [("upstream".to_owned(), Upstream::of(vec![to.into()]))].into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Whether a text is a token, as methods, field names and cookie names are (RFC 9110 5.6.2).

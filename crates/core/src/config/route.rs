@@ -45,6 +45,23 @@ pub struct Route {
     pub max_body: Option<Size>,
 }
 
+impl Route {
+    /// A route for these requests that does nothing yet.
+    pub fn matching(r#match: Match) -> Self {
+        Self {
+            r#match,
+            version: None,
+            policies: Vec::new(),
+            forward: None,
+            reply: None,
+            redirect: None,
+            paths: None,
+            timeout: None,
+            max_body: None,
+        }
+    }
+}
+
 /// What a request must be like: all that is given must hold.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -1,5 +1,11 @@
-//! To come.
+//! Protocols on the client side, and what is done to heads on their way through.
 
+pub mod address;
 pub mod client_ip;
+pub(crate) mod date;
+pub mod h1;
 pub mod hop;
+pub mod id;
 pub mod normalize;
+pub(crate) mod respond;
+pub(crate) mod screen;

@@ -1,1 +1,145 @@
-//! To come.
+//! The plan: what a document says, compiled once, immutable, read without locks.
+//!
+//! An exchange takes a plan at its start and keeps it to its end. What changes while it runs (pools,
+//! counters, health) is state, found by identity and only pointed to from here.
+
+mod compile;
+mod explain;
+mod action;
+mod policies;
+pub mod diff;
+pub mod lint;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatehouse_http1::HeadLimits;
+use indexmap::IndexMap;
+
+pub use compile::{Inputs, compile};
+
+use crate::action::Action;
+use crate::config::{self, Trust, Underscores};
+use crate::exchange::Exchange;
+use crate::failure::Failure;
+use crate::http::hop::Forwarding;
+use crate::policy::Chain;
+use crate::route::{Query, Table};
+use crate::telemetry::metrics::RouteStats;
+use crate::upstream::Upstream;
+
+/// A compiled document.
+pub struct Plan {
+    /// Identifies the document's text.
+    pub hash: String,
+    /// The policies of every request.
+    pub policies: Chain,
+    /// All routes; the table gives an index into them.
+    pub routes: Vec<Route>,
+    /// All upstreams; actions hold an index into them.
+    pub upstreams: Vec<Upstream>,
+    /// How clients may talk to us.
+    pub client: ClientPlan,
+    /// What upstreams are told about the client.
+    pub forwarded: ForwardedPlan,
+    /// Whose request ids are taken.
+    pub request_id: Trust,
+    /// The listeners as written.
+    pub listeners: IndexMap<String, config::Listener>,
+    /// True if finished exchanges are written to the access log.
+    pub access_log: bool,
+    /// Counts for requests that match no route.
+    pub unmatched: Arc<RouteStats>,
+    /// Files this plan was made from, besides the document's own.
+    pub files: Vec<PathBuf>,
+    pub(crate) table: Table,
+    pub(crate) vary: Option<Box<str>>,
+}
+
+/// A compiled route.
+pub struct Route {
+    /// Its name in the document.
+    pub name: Box<str>,
+    /// Its version label; empty if it has none.
+    pub version: Box<str>,
+    /// Its policies.
+    pub policies: Chain,
+    /// What answers.
+    pub action: Action,
+    /// The names of what its path captures.
+    pub captures: Box<[Box<str>]>,
+    /// Bounds the whole exchange.
+    pub timeout: Option<Duration>,
+    /// Bounds the request's body, in bytes.
+    pub max_body: Option<u64>,
+    pub(crate) stats: Arc<RouteStats>,
+}
+
+/// Timeouts and limits on the client side.
+pub struct ClientPlan {
+    /// How long each phase may take.
+    pub timeouts: ClientTimeouts,
+    /// How much a client may send.
+    pub limits: ClientLimits,
+    /// How large a head may be.
+    pub head: HeadLimits,
+    /// What becomes of field names with an underscore that look like known ones.
+    pub underscores: Underscores,
+}
+
+/// See `client.timeouts` in the reference.
+#[allow(missing_docs, reason = "the same names, documented in the document's own type")]
+#[derive(Debug, Clone, Copy)]
+pub struct ClientTimeouts {
+    pub head: Duration,
+    pub body_idle: Duration,
+    pub keep_alive: Duration,
+    pub write_idle: Duration,
+    pub total: Duration,
+    pub linger: Duration,
+}
+
+/// See `client.limits` in the reference.
+#[allow(missing_docs, reason = "the same names, documented in the document's own type")]
+#[derive(Debug, Clone, Copy)]
+pub struct ClientLimits {
+    pub body: u64,
+    pub requests_per_connection: u64,
+    pub min_rate: u64,
+}
+
+/// Whom to believe, and what to tell upstreams.
+pub struct ForwardedPlan {
+    /// The settings as written, among them the peers that may speak for others.
+    pub settings: config::Forwarded,
+    /// The fields that are added.
+    pub fields: Forwarding,
+}
+
+impl Plan {
+    /// The route for an exchange; it is noted there, with what its path captured.
+    pub(crate) fn find<'p>(&'p self, ex: &mut Exchange) -> Result<&'p Route, Failure> {
+        let head = &ex.request.head;
+        let query = Query {
+            host: head.authority(),
+            path: head.path(),
+            query: head.query(),
+            method: &head.method,
+            headers: &head.headers,
+            client: ex.client.ip,
+            listener: &ex.connection.listener.name,
+        };
+        let found = self.table.resolve(&query, &mut ex.captures).map_err(|miss| crate::http::screen::missed(&miss))?;
+        if found.versioned {
+            ex.vary = true;
+        }
+        let (id, path) = (found.rule, found.path);
+        if let Some(path) = path {
+            ex.request.head.set_path(&path);
+        }
+        ex.route = Some(id);
+        // Invariant: the table was built from these routes, so its ids are their indices.
+        self.routes.get(id).ok_or_else(|| Failure::new(crate::failure::Code::Internal).detail("the table names no route"))
+    }
+}

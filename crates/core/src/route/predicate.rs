@@ -173,29 +173,11 @@ impl Named {
     }
 
     fn in_query(&self, query: &str) -> bool {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let values = pairs.filter_map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (*decode(name) == *self.name.as_bytes()).then(|| decode(value))
-        });
-        self.judge(values)
+        self.judge(query_values(query, &self.name))
     }
 
-    /// Cookie names and values are compared as sent (RFC 6265 5.4), without the quotes a value may stand in.
     fn in_cookies(&self, headers: &Headers) -> bool {
-        let pairs = headers
-            .all(Known::Cookie)
-            .flat_map(|line| line.split(|&byte| byte == b';'));
-        let values = pairs.filter_map(|pair| {
-            let pair = pair.trim_ascii();
-            let split = memchr::memchr(b'=', pair)?;
-            let (name, value) = (pair.get(..split)?, pair.get(split + 1..)?);
-            let unquoted = value
-                .strip_prefix(b"\"")
-                .and_then(|value| value.strip_suffix(b"\""));
-            (name == self.name.as_bytes()).then(|| unquoted.unwrap_or(value))
-        });
-        self.judge(values)
+        self.judge(cookies(headers, &self.name))
     }
 
     fn judge<V: AsRef<[u8]>>(&self, mut values: impl Iterator<Item = V>) -> bool {
@@ -208,6 +190,27 @@ impl Named {
         };
         fits != self.invert
     }
+}
+
+/// The values of a parameter of the query, decoded.
+pub(crate) fn query_values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.filter_map(move |pair| {
+        let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (*decode(found) == *name.as_bytes()).then(|| decode(value))
+    })
+}
+
+/// The values of a cookie, as sent (RFC 6265 5.4) but without the quotes a value may stand in.
+pub(crate) fn cookies<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let pairs = headers.all(Known::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
+    pairs.filter_map(move |pair| {
+        let pair = pair.trim_ascii();
+        let split = memchr::memchr(b'=', pair)?;
+        let (found, value) = (pair.get(..split)?, pair.get(split + 1..)?);
+        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        (found == name.as_bytes()).then(|| unquoted.unwrap_or(value))
+    })
 }
 
 /// A name or value of the query as a form would read it. A `%` without two digits stands for itself.

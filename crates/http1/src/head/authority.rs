@@ -17,24 +17,22 @@ pub(crate) struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; none if it is malformed or the host is empty.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let (host, port) = if let Some(inside) = text.strip_prefix('[') {
-            let (address, after) = inside.split_once(']')?;
-            address.parse::<Ipv6Addr>().ok()?;
-            let port = if after.is_empty() {
-                None
-            } else {
-                Some(after.strip_prefix(':')?)
-            };
-            (&text[..address.len() + 2], port)
-        } else {
-            let (host, port) = match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            };
-            if !byte::is_host_name(host.as_bytes()) {
-                return None;
+        let host_len = match text.as_bytes() {
+            [b'[', inside @ ..] => {
+                let len = inside.iter().position(|&byte| byte == b']')?;
+                text[1..=len].parse::<Ipv6Addr>().ok()?;
+                len + 2
             }
-            (host, port)
+            bytes => match byte::host_len(bytes) {
+                0 => return None,
+                len => len,
+            },
+        };
+        let (host, port) = text.split_at_checked(host_len)?;
+        let port = if port.is_empty() {
+            None
+        } else {
+            Some(port.strip_prefix(':')?)
         };
         let port = match port {
             Some(digits) => Some(parse_port(digits)?),

@@ -18,7 +18,7 @@ pub enum Method {
 }
 
 /// The longest method accepted, in bytes. No registered one is longer than 17.
-const LONGEST: usize = 64;
+pub(crate) const LONGEST: usize = 64;
 
 impl Method {
     /// The method of this name; none if it is no token of at most 64 bytes.

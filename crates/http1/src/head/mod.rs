@@ -1,26 +1,18 @@
 //! Heads: the first line and the fields of a message (RFC 9112 2 to 5), parsed strictly or not at all.
 //!
-//! httparse finds the parts in one pass; what it lets through and we do not (lone LFs, blank lines before the first
-//! line, bytes beyond the target's grammar) is checked on top. Parsing starts over when more bytes have come: a head is
-//! small, and most come in one piece.
+//! One pass from the front; the first byte that does not belong ends it, whether the head is complete or not. Parsing
+//! starts over when more bytes have come: a head is small, and most come in one piece.
 
 pub(crate) mod authority;
+pub(crate) mod line;
 pub(crate) mod method;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod target;
 
-use std::mem::MaybeUninit;
-
 use crate::framing::Framing;
 
-/// The most fields a head can have, whatever the limits say: they are found in an array of this size.
-pub const MAX_FIELDS: usize = 256;
-
 pub(crate) const LONE_LF: &str = "a line ends with a lone LF";
-
-/// Where httparse puts the fields; left uninitialised until it does.
-pub(crate) type FieldArray<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_FIELDS];
 
 /// The protocol version of a message; no other is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,14 +23,6 @@ pub enum Version {
 }
 
 impl Version {
-    fn of_minor(minor: Option<u8>) -> Self {
-        if minor == Some(0) {
-            Self::Http10
-        } else {
-            Self::Http11
-        }
-    }
-
     /// The version as written in a start line.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,9 +35,9 @@ impl Version {
 /// How large a head may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
-    /// Bytes of the whole head, its empty line included.
+    /// Bytes of the whole head, its empty line included; 4 GiB at most.
     pub bytes: usize,
-    /// Field lines; more than `MAX_FIELDS` counts as `MAX_FIELDS`.
+    /// Field lines.
     pub fields: usize,
     /// Bytes of the request target.
     pub target: usize,
@@ -66,12 +50,6 @@ impl Default for HeadLimits {
             fields: 100,
             target: 8 * 1024,
         }
-    }
-}
-
-impl HeadLimits {
-    pub(crate) fn max_fields(&self) -> usize {
-        self.fields.min(MAX_FIELDS)
     }
 }
 
@@ -115,103 +93,30 @@ pub enum HeadError {
     UnsupportedVersion,
 }
 
-/// The bytes that can still be part of an acceptable head: one beyond the limit tells that it is too large.
+/// The bytes that can be part of an acceptable head.
 pub(crate) fn window<'a>(bytes: &'a [u8], limits: &HeadLimits) -> &'a [u8] {
-    &bytes[..bytes.len().min(limits.bytes.saturating_add(1))]
+    // `Headers` keeps offsets of 32 bits.
+    &bytes[..bytes.len().min(limits.bytes).min(u32::MAX as usize)]
 }
 
-/// Checks the end of a complete head, the first `len` bytes: its size, and that its last two lines end in CR LF.
-pub(crate) fn check_complete(bytes: &[u8], len: usize, limits: &HeadLimits) -> Result<(), HeadError> {
-    if len > limits.bytes {
-        return Err(HeadError::HeadTooLarge {
-            limit: limits.bytes,
-            measured: len,
-        });
-    }
-    // With no field lines this is the start line's end; `Headers::load` looks at the other lines.
-    if bytes[..len].ends_with(b"\r\n\r\n") {
-        Ok(())
-    } else {
-        Err(HeadError::Malformed(LONE_LF))
-    }
-}
-
-/// Checks a head that does not end within the window: whether it can still become an acceptable one.
+/// A head that does not end within its window needs more bytes, or is too large.
 pub(crate) fn check_partial(bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
-    let lines = count_lines(window(bytes, limits))?;
-    check_fields(lines.saturating_sub(1), limits)?;
-    if bytes.len() >= limits.bytes {
-        let measured = match memchr::memmem::find(bytes, b"\r\n\r\n") {
-            Some(at) => at + 4,
-            // At least one byte is missing still.
-            None => bytes.len().max(limits.bytes + 1),
-        };
-        return Err(HeadError::HeadTooLarge {
-            limit: limits.bytes,
-            measured,
-        });
+    if bytes.len() < limits.bytes {
+        return Ok(());
     }
-    Ok(())
-}
-
-pub(crate) fn check_fields(measured: usize, limits: &HeadLimits) -> Result<(), HeadError> {
-    let limit = limits.max_fields();
-    if measured > limit {
-        Err(HeadError::TooManyFields { limit, measured })
-    } else {
-        Ok(())
-    }
-}
-
-/// Counts the lines of a head up to its empty line, which is not counted; refuses a lone LF.
-fn count_lines(head: &[u8]) -> Result<usize, HeadError> {
-    let mut lines = 0;
-    let mut start = 0;
-    for at in memchr::memchr_iter(b'\n', head) {
-        if !head[..at].ends_with(b"\r") {
-            return Err(HeadError::Malformed(LONE_LF));
-        }
-        if at == start + 1 {
-            break;
-        }
-        lines += 1;
-        start = at + 1;
-    }
-    Ok(lines)
-}
-
-/// Says what httparse means, in our terms.
-pub(crate) fn explain(error: httparse::Error, head: &[u8], limits: &HeadLimits) -> HeadError {
-    HeadError::Malformed(match error {
-        httparse::Error::TooManyHeaders => {
-            let measured = count_lines(head).unwrap_or(0).saturating_sub(1);
-            return HeadError::TooManyFields {
-                limit: limits.max_fields(),
-                measured,
-            };
-        }
-        httparse::Error::Version => return version_error(head),
-        httparse::Error::HeaderName => "a field name is no token, or whitespace precedes or follows it",
-        httparse::Error::HeaderValue => "a field value contains a control byte",
-        httparse::Error::NewLine => "a line does not end in CR LF",
-        httparse::Error::Status => "the status code is no three digits, or a control byte is in the reason",
-        httparse::Error::Token => "the request line is no method, target and version",
+    let measured = match memchr::memmem::find(bytes, b"\r\n\r\n") {
+        Some(at) => at + 4,
+        // At least one byte is missing still.
+        None => bytes.len().max(limits.bytes.saturating_add(1)),
+    };
+    Err(HeadError::HeadTooLarge {
+        limit: limits.bytes,
+        measured,
     })
 }
 
-/// Tells another version of HTTP from something that is none.
-fn version_error(head: &[u8]) -> HeadError {
-    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let mut parts = line.split(|&byte| byte == b' ');
-    // A status line begins with the version, a request line has it third and last.
-    let version = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(first), ..) if first.starts_with(b"HTTP/") => first,
-        (_, _, Some(third), None) => third,
-        _ => b"",
-    };
-    match version {
-        b"HTTP/1.0" | b"HTTP/1.1" => HeadError::Malformed("the start line has one part too many or too few"),
-        [b'H', b'T', b'T', b'P', b'/', b'1'..=b'9', b'.', b'0'..=b'9'] => HeadError::UnsupportedVersion,
-        _ => HeadError::Malformed("the HTTP version is malformed"),
-    }
+/// Counts the lines at hand up to an empty one.
+pub(crate) fn count_lines(bytes: &[u8]) -> usize {
+    let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes, |at| &bytes[..at + 2]);
+    memchr::memchr_iter(b'\n', head).count()
 }

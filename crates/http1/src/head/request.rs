@@ -1,10 +1,9 @@
 //! Request heads (RFC 9112 3): the request line, the fields, and what they say of the body and the connection.
 
-use std::mem::MaybeUninit;
-
 use super::method::Method;
 use super::target::{Target, TargetForm};
-use super::{FieldArray, HeadError, HeadLimits, MAX_FIELDS, Parsed, Version, check_complete, check_partial};
+use super::{HeadError, HeadLimits, Parsed, Version, line};
+use crate::byte;
 use crate::framing::{self, Framing};
 use crate::headers::Headers;
 use crate::known::Known;
@@ -93,39 +92,26 @@ pub fn parse_request(
         _ => 0,
     };
     let bytes = &bytes[skipped..];
-    // httparse would skip any number of empty lines, LF alone included.
     if let [b'\r' | b'\n', ..] = bytes {
         return Err(HeadError::Malformed(
             "an empty line or lone CR or LF where a request should begin",
         ));
     }
-    let mut fields: FieldArray<'_> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut []);
     let window = super::window(bytes, limits);
-    // `max_fields` is at most the length of `fields`.
-    let len = match request.parse_with_uninit_headers(window, &mut fields[..limits.max_fields()]) {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) => {
-            let method_len = request.method.map_or(bytes.len(), str::len);
-            check_target(measure_target(bytes, method_len), limits)?;
-            check_partial(bytes, limits)?;
-            return Ok(None);
-        }
-        Err(error) => return Err(super::explain(error, window, limits)),
+    let Some(start) = parse_line(bytes, window, limits, head)? else {
+        super::check_partial(bytes, limits)?;
+        return Ok(None);
     };
-    let raw = request.path.unwrap_or_default();
-    check_target(raw.len(), limits)?;
-    check_complete(bytes, len, limits)?;
-    head.method = Method::parse(request.method.unwrap_or_default())
-        .ok_or(HeadError::Malformed("the method is longer than 64 bytes"))?;
-    head.version = Version::of_minor(request.version);
-    let repeated = head.headers.load(&bytes[..len], request.headers)?;
-    head.target.load(raw, &head.method)?;
+    let Some(section) = head.headers.parse(window, start, limits.fields)? else {
+        super::check_partial(bytes, limits)?;
+        return Ok(None);
+    };
+    let repeated = section.repeated;
     check_host(head, repeated)?;
 
     let declared = framing::declared(&head.headers, head.version, repeated)?;
     Ok(Some(Parsed {
-        len: skipped + len,
+        len: skipped + section.end,
         framing: match declared.length {
             _ if declared.chunked => Framing::Chunked,
             Some(length) => Framing::Length(length),
@@ -154,19 +140,45 @@ fn check_host(head: &mut RequestHead, repeated: u64) -> Result<(), HeadError> {
     }
 }
 
-fn check_target(measured: usize, limits: &HeadLimits) -> Result<(), HeadError> {
-    let limit = limits.target;
-    if measured > limit {
-        Err(HeadError::TargetTooLong { limit, measured })
-    } else {
-        Ok(())
+/// The request line at the beginning of `window`: its length. `all` is what has arrived, to measure the target.
+fn parse_line(
+    all: &[u8],
+    window: &[u8],
+    limits: &HeadLimits,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, HeadError> {
+    let Some(method_len) = line::method(window)? else {
+        return Ok(None);
+    };
+    let start = method_len + 1;
+    // `line::method` saw the space after the method.
+    let target_len = line::target(&window[start..])?;
+    let measured = target_len.unwrap_or(window.len() - start);
+    if measured > limits.target {
+        let measured = byte::target_len(&all[start..]);
+        return Err(HeadError::TargetTooLong {
+            limit: limits.target,
+            measured,
+        });
     }
-}
+    let Some(target_len) = target_len else {
+        return Ok(None);
+    };
+    // Likewise for the target.
+    let after = &window[start + target_len + 1..];
+    let Some(version) = line::version(after)? else {
+        return Ok(None);
+    };
+    let Some(()) = line::end(&after[8..])? else {
+        return Ok(None);
+    };
 
-/// The length of the target in an incomplete head, as far as it has come.
-fn measure_target(bytes: &[u8], method_len: usize) -> usize {
-    let target = bytes.get(method_len + 1..).unwrap_or_default();
-    memchr::memchr(b' ', target).unwrap_or(target.len())
+    let malformed = HeadError::Malformed("the request line is not ASCII");
+    let text = std::str::from_utf8(&window[..start + target_len]).map_err(|_| malformed)?;
+    head.method = Method::parse(&text[..method_len]).ok_or(malformed)?;
+    head.version = version;
+    head.target.load(&text[start..], &head.method)?;
+    Ok(Some(start + target_len + 1 + 8 + 2))
 }
 
 #[cfg(test)]

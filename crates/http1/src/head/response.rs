@@ -1,8 +1,6 @@
 //! Response heads (RFC 9112 4): the status line, the fields, and what they say of the body and the connection.
 
-use std::mem::MaybeUninit;
-
-use super::{FieldArray, HeadError, HeadLimits, MAX_FIELDS, Parsed, Version, check_complete, check_partial};
+use super::{HeadError, HeadLimits, Parsed, Version, line};
 use crate::byte;
 use crate::framing::{self, Declared, Framing};
 use crate::headers::Headers;
@@ -75,43 +73,21 @@ pub fn parse_response(
     head: &mut ResponseHead,
 ) -> Result<Option<Parsed>, HeadError> {
     head.clear();
-    // httparse would skip empty lines.
-    if let [b'\r' | b'\n', ..] = bytes {
-        return Err(HeadError::Malformed(
-            "an empty line where a response should begin",
-        ));
-    }
-    let mut fields: FieldArray<'_> = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut []);
     let window = super::window(bytes, limits);
-    // `max_fields` is at most the length of `fields`.
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        window,
-        &mut fields[..limits.max_fields()],
-    );
-    let len = match parsed {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) => {
-            check_partial(bytes, limits)?;
-            return Ok(None);
-        }
-        Err(error) => return Err(super::explain(error, window, limits)),
+    let Some(start) = parse_line(window, head)? else {
+        super::check_partial(bytes, limits)?;
+        return Ok(None);
     };
-    check_complete(bytes, len, limits)?;
-    let status = response.code.unwrap_or_default();
-    if !(100..=599).contains(&status) {
-        return Err(HeadError::Malformed("the status code is not between 100 and 599"));
-    }
-    head.status = status;
-    head.version = Version::of_minor(response.version);
-    let repeated = head.headers.load(&bytes[..len], response.headers)?;
-    head.reason.extend_from_slice(reason(&bytes[..len]));
+    let Some(section) = head.headers.parse(window, start, limits.fields)? else {
+        super::check_partial(bytes, limits)?;
+        return Ok(None);
+    };
+    let status = head.status;
 
-    let declared = framing::declared(&head.headers, head.version, repeated)?;
+    let declared = framing::declared(&head.headers, head.version, section.repeated)?;
     let framing = frame(status, to, declared)?;
     Ok(Some(Parsed {
-        len,
+        len: section.end,
         framing,
         keep_alive: framing != Framing::UntilClose
             && !contradicts(status, declared)
@@ -145,11 +121,36 @@ fn contradicts(status: u16, declared: Declared) -> bool {
     status == 204 && (declared.chunked || declared.length.is_some_and(|length| length > 0))
 }
 
-/// The reason phrase, which httparse does not give if it contains bytes above 127.
-fn reason(head: &[u8]) -> &[u8] {
-    let line_len = memchr::memchr(b'\r', head).unwrap_or(head.len());
-    // `HTTP/1.1 200 ` is 13 bytes.
-    head.get(13..line_len).map_or(&[], byte::trim)
+/// The status line at the beginning of the bytes: its length.
+fn parse_line(bytes: &[u8], head: &mut ResponseHead) -> Result<Option<usize>, HeadError> {
+    let malformed = |what| Err(HeadError::Malformed(what));
+    let Some(version) = line::version(bytes)? else {
+        return Ok(None);
+    };
+    // `HTTP/1.1 200`, then the end of the line or a space and the reason.
+    let status = match &bytes[8..] {
+        [b' ', hundreds @ b'1'..=b'5', tens, ones, ..] if tens.is_ascii_digit() && ones.is_ascii_digit() => {
+            [hundreds, tens, ones]
+                .iter()
+                .fold(0, |status, &digit| status * 10 + u16::from(digit - b'0'))
+        }
+        [] | [b' '] => return Ok(None),
+        [b' ', digits @ ..] if digits.len() < 3 && digits.iter().all(u8::is_ascii_digit) => return Ok(None),
+        [b' ', ..] => return malformed("the status code is not between 100 and 599"),
+        _ => return malformed("no space after the version"),
+    };
+    let after = &bytes[12..];
+    let reason_len = byte::text_len(after);
+    if !matches!(after, [] | [b' ' | b'\r' | b'\n', ..]) {
+        return malformed("no space after the status code");
+    }
+    let Some(()) = line::end(&after[reason_len..])? else {
+        return Ok(None);
+    };
+    head.version = version;
+    head.status = status;
+    head.reason.extend_from_slice(byte::trim(&after[..reason_len]));
+    Ok(Some(12 + reason_len + 2))
 }
 
 #[cfg(test)]

@@ -1,0 +1,179 @@
+//! Forwards a request to an endpoint of an upstream and streams its answer back.
+//!
+//! The loop around attempts is here: an endpoint that takes no connection has seen nothing, so another
+//! may be asked, whatever the request.
+
+use super::rewrite::PathRewrite;
+use super::split::Split;
+use super::with_source;
+use crate::config::{HostHeader, Sticky};
+use crate::exchange::{Exchange, Response};
+use crate::failure::{Code, Failure};
+use crate::http::hop::Hop;
+use crate::http::screen;
+use crate::io::Total;
+use crate::policy::Progress;
+use crate::upstream::attempt::{self, Failed};
+use crate::upstream::{Local, Upstream};
+
+/// Endpoints asked for a connection before the request fails.
+const MOST_CONNECTS: usize = 3;
+
+/// Where and how a route forwards.
+pub struct Forward {
+    /// Which upstream.
+    pub targets: Targets,
+    /// What becomes of the path.
+    pub path: PathRewrite,
+    /// What becomes of the host.
+    pub host: HostHeader,
+}
+
+/// One upstream, or several by weight.
+pub enum Targets {
+    /// Always this one, by its index in the plan.
+    One(usize),
+    /// One of several.
+    Split {
+        /// The weights.
+        split: Split,
+        /// Their indices in the plan, in the same order.
+        upstreams: Box<[usize]>,
+        /// What keeps a client with the same one.
+        sticky: Option<Sticky>,
+    },
+}
+
+impl Targets {
+    fn choose(&self, ex: &Exchange) -> Option<usize> {
+        match self {
+            Self::One(index) => Some(*index),
+            Self::Split { split, upstreams, sticky } => {
+                let key = sticky.as_ref().and_then(|by| sticky_key(ex, by));
+                let chosen = match key {
+                    Some(key) => split.sticky(&key),
+                    None => split.deal(ex.route.map_or(0, |route| ex.plan.deal(route))),
+                };
+                upstreams.get(chosen?).copied()
+            }
+        }
+    }
+}
+
+/// What a client is recognised by; without it, it is served like a new one.
+fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
+    let headers = &ex.request.head.headers;
+    match by {
+        Sticky::Header(name) => headers.find(name.as_bytes()).map(<[u8]>::to_vec),
+        Sticky::Cookie(name) => crate::route::cookies(headers, name).next().map(<[u8]>::to_vec),
+        Sticky::ClientIp => Some(ex.client.text.as_bytes().to_vec()),
+        // No policy finds a consumer yet.
+        Sticky::Consumer => None,
+    }
+}
+
+/// Forwards the exchange.
+pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response, Failure> {
+    let plan = ex.plan.clone();
+    ex.record.upstream = forward.targets.choose(ex);
+    // Invariant: the plan was compiled with these indices, and weights that are not all 0.
+    let Some((upstream, local)) = ex.record.upstream.and_then(|index| plan.upstream(index)) else {
+        return Err(Failure::new(Code::Internal).detail("the route names no upstream"));
+    };
+    bound(ex, upstream.timeouts.total);
+
+    let stripped = rewrite(ex, &forward.path)?;
+    mark(ex, stripped)?;
+
+    let mut ran = Progress::default();
+    let reply = upstream.policies.on_request(ex, &mut ran).await;
+    if let Some(reply) = reply? {
+        return Ok(reply);
+    }
+    let mut response = attempts(ex, upstream, local, &forward.host).await?;
+    upstream.policies.on_response(ran, ex, &mut response).await?;
+    Ok(response)
+}
+
+/// Puts the forwarded path in the place of the client's; gives the prefix that was taken off.
+fn rewrite<'f>(ex: &mut Exchange, rewrite: &'f PathRewrite) -> Result<Option<&'f str>, Failure> {
+    if rewrite.is_nothing() {
+        return Ok(None);
+    }
+    let (path, stripped) = with_source(ex, |source| {
+        let rewritten = rewrite.apply(source).map_err(|refusal| screen::refused(&refusal))?;
+        Ok::<_, Failure>((rewritten.path.into_owned(), rewritten.stripped.is_some()))
+    })?;
+    let before = ex.request.head.path().to_owned();
+    ex.request.head.set_path(&path);
+    ex.matched_path = Some(before.into());
+    Ok(rewrite.prefix().filter(|_| stripped))
+}
+
+/// Tells the upstream about the client and its request.
+fn mark(ex: &mut Exchange, prefix: Option<&str>) -> Result<(), Failure> {
+    let (plan, connection) = (ex.plan.clone(), ex.connection.clone());
+    let host = ex.request.head.authority().to_owned();
+    let hop = Hop {
+        peer: connection.peer_text.as_str(),
+        trusted_peer: ex.client.is_trusted_peer,
+        host: &host,
+        scheme: connection.scheme,
+        port: connection.local_port_text.as_str(),
+        prefix,
+        version: ex.request.head.version,
+    };
+    plan.forwarded.fields.apply(&mut ex.request.head.headers, &hop).map_err(|error| {
+        Failure::new(Code::LoopDetected).safe_detail(error.to_string())
+    })
+}
+
+/// Asks endpoints until one takes the request.
+async fn attempts(
+    ex: &mut Exchange,
+    upstream: &Upstream,
+    local: &Local,
+    host: &HostHeader,
+) -> Result<Response, Failure> {
+    let mut tried = Vec::new();
+    let mut last = None;
+    while tried.len() < MOST_CONNECTS {
+        let endpoint = match upstream.pick(local, &tried) {
+            Ok(endpoint) => endpoint,
+            Err(failure) => return Err(last.unwrap_or(failure)),
+        };
+        ex.record.attempt(&endpoint);
+        let shard = upstream.stats.shard(ex.worker.index);
+        shard.attempts.inc();
+        if !tried.is_empty() {
+            shard.retries.inc();
+        }
+        match attempt::send(ex, upstream, &endpoint, host).await {
+            Ok(response) => {
+                shard.answered(response.head.status);
+                return Ok(response);
+            }
+            Err(Failed { failure, unsent }) => {
+                shard.failed(failure.code());
+                if !unsent || failure.code() == Code::DeadlineExceeded {
+                    return Err(failure);
+                }
+                tried.push(endpoint.id);
+                last = Some(failure);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Failure::new(Code::NoEndpoint)))
+}
+
+/// Bounds what is left of the exchange by the route's, the upstream's and the client's total times.
+fn bound(ex: &Exchange, upstream: std::time::Duration) {
+    let client = ex.plan.client.timeouts.total;
+    let of_exchange = ex.route().and_then(|route| route.timeout).map_or(client, |route| route.min(client));
+    if upstream < of_exchange {
+        ex.clock.begin_total(Total::Upstream, upstream);
+    } else {
+        ex.clock.begin_total(Total::Exchange, of_exchange);
+    }
+}
+

@@ -1,0 +1,217 @@
+//! The body of a request, read from the client as it is asked for.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use gatehouse_http1::{BodyError, Decoder, Headers, Parsed, ResponseHead, encode};
+
+use super::ClientIo;
+use crate::body::Source;
+use crate::exchange::ClientSide;
+use crate::failure::{Code, Failure};
+use crate::io::{Buffer, Clock, Intake, Phase, Read};
+use crate::plan::ClientPlan;
+
+/// One request body. On drop it leaves what follows it to the connection.
+pub(super) struct Incoming {
+    io: Rc<ClientIo>,
+    clock: Rc<Clock>,
+    intake: Option<Intake>,
+    /// The client waits for `100 Continue` before it sends (RFC 9110 10.1.1).
+    expects_continue: bool,
+    limit: u64,
+    limit_setting: &'static str,
+    taken: u64,
+    idle: Duration,
+    min_rate: u64,
+    /// Time spent waiting for this client, and since when it is being waited for.
+    waited: Duration,
+    waiting_since: Option<Instant>,
+    failed: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(io: Rc<ClientIo>, clock: Rc<Clock>, buffer: Buffer, parsed: &Parsed, client: &ClientPlan) -> Self {
+        Self {
+            io,
+            clock,
+            expects_continue: parsed.expect_continue && buffer.is_empty(),
+            intake: Some(Intake::new(buffer, Decoder::new(parsed.framing, &client.head))),
+            limit: client.limits.body,
+            limit_setting: "client.limits.body",
+            taken: 0,
+            idle: client.timeouts.body_idle,
+            min_rate: client.limits.min_rate,
+            waited: Duration::ZERO,
+            waiting_since: None,
+            failed: false,
+        }
+    }
+
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        let Some(intake) = &mut self.intake else { return Poll::Ready(Ok(false)) };
+        loop {
+            if intake.decode().map_err(|e| body_failure(&e))? {
+                break;
+            }
+            if std::mem::take(&mut self.expects_continue) {
+                let mut head = ResponseHead::default();
+                head.status = 100;
+                self.io.send_interim(&head);
+            }
+            match intake.poll_read(cx, &mut self.io.stream.borrow_mut()) {
+                Poll::Ready(Ok(Read::Bytes(n))) => {
+                    self.clock.progress();
+                    if let Some(since) = self.waiting_since.take() {
+                        self.waited += self.clock.now().saturating_duration_since(since);
+                    }
+                    self.taken += n as u64;
+                    check_rate(self.taken, self.min_rate, self.waited, self.idle)?;
+                }
+                Poll::Ready(Ok(Read::End)) => {
+                    return Poll::Ready(match intake.end() {
+                        Ok(()) => Ok(false),
+                        Err(_) => Err(Failure::new(Code::ClientGone).detail("the body was cut short").close(true)),
+                    });
+                }
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(Failure::new(Code::ClientGone).source(error).close(true)));
+                }
+                Poll::Pending => {
+                    self.waiting_since.get_or_insert_with(|| self.clock.now());
+                    return self.clock.wait(cx, Phase::Body, self.idle).map(|f| Err(f.close(true)));
+                }
+            }
+        }
+        Poll::Ready(Ok(!intake.data().is_empty()))
+    }
+}
+
+impl Source for Incoming {
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        let more = std::task::ready!(self.poll_arrived(cx));
+        self.failed |= more.is_err();
+        if matches!(more, Ok(false)) {
+            self.io.body_read.set(true);
+        }
+        // Counted when it arrives, so that a body without a declared length is bounded too.
+        if let Some(intake) = &self.intake {
+            let seen = self.io.body_bytes.get() + intake.data().len() as u64;
+            if seen > self.limit {
+                self.failed = true;
+                let failure = Failure::new(Code::BodyTooLarge).limit(self.limit_setting, self.limit, Some(seen));
+                return Poll::Ready(Err(failure.close(true)));
+            }
+        }
+        Poll::Ready(more)
+    }
+
+    fn data(&self) -> &[u8] {
+        self.intake.as_ref().map_or(&[], Intake::data)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.io.body_bytes.set(self.io.body_bytes.get() + n as u64);
+        if let Some(intake) = &mut self.intake {
+            intake.consume(n);
+            if intake.is_finished() {
+                self.io.body_read.set(true);
+            }
+        }
+    }
+
+    fn exact_len(&self) -> Option<u64> {
+        self.intake.as_ref().and_then(Intake::exact_len)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.intake.as_ref().is_none_or(Intake::is_finished)
+    }
+
+    fn trailers(&self) -> Option<&Headers> {
+        self.intake.as_ref().and_then(Intake::trailers)
+    }
+
+    fn set_limit(&mut self, limit: u64, setting: &'static str) {
+        self.limit = limit;
+        self.limit_setting = setting;
+    }
+
+    fn discard_arrived(&mut self) -> bool {
+        let Some(intake) = &mut self.intake else { return true };
+        while !self.failed && !self.expects_continue {
+            match intake.decode() {
+                Ok(true) if !intake.data().is_empty() => {
+                    let n = intake.data().len();
+                    self.io.body_bytes.set(self.io.body_bytes.get() + n as u64);
+                    intake.consume(n);
+                }
+                Ok(true) => {
+                    self.io.body_read.set(true);
+                    return true;
+                }
+                Ok(false) | Err(_) => return false,
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let finished = !self.failed && self.discard_arrived();
+        self.io.body_read.set(finished);
+        if let Some(intake) = self.intake.take().filter(|_| finished) {
+            let rest = intake.into_surplus();
+            *self.io.leftover.borrow_mut() = (!rest.is_empty()).then_some(rest);
+        }
+    }
+}
+
+impl ClientSide for ClientIo {
+    fn send_interim(&self, head: &ResponseHead) {
+        if self.is_http10.get() {
+            return;
+        }
+        let mut interim = self.interim.borrow_mut();
+        encode::status_line(&mut interim, head.status, head.reason());
+        encode::fields(&mut interim, &head.headers);
+        interim.extend_from_slice(b"\r\n");
+        // As much as the socket takes now; the rest goes out in front of the final response.
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(Ok(n)) = self.stream.borrow_mut().poll_write(&mut cx, &interim) {
+            interim.drain(..n);
+        }
+    }
+
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.watches.get() || self.stream.borrow().poll_readable(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // The next request, or the end of the client's direction: both say that it still listens.
+        self.watches.set(false);
+        match self.stream.borrow_mut().poll_peek(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// Refuses a client that, once its first idle time is used up, sends slower than `rate` bytes a second.
+fn check_rate(bytes: u64, rate: u64, waited: Duration, grace: Duration) -> Result<(), Failure> {
+    if rate == 0 || waited <= grace || bytes >= rate.saturating_mul(waited.as_secs()) {
+        return Ok(());
+    }
+    let measured = bytes / waited.as_secs().max(1);
+    Err(Failure::new(Code::RequestTimeout).limit("client.limits.min_rate", rate, Some(measured)).close(true))
+}
+
+fn body_failure(error: &BodyError) -> Failure {
+    let text = match error {
+        BodyError::BadChunk(what) | BodyError::BadTrailer(what) => *what,
+        BodyError::TrailersTooLarge => "the trailer section is too large",
+        BodyError::Truncated => "the body was cut short",
+    };
+    Failure::new(Code::BadRequest).safe_detail(text).close(true)
+}

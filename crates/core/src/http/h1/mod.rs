@@ -1,0 +1,279 @@
+//! Drives HTTP/1.1 on a client connection: bytes in, [`proxy::handle`], bytes out.
+//!
+//! One task serves one connection. Between requests the task holds neither buffer nor request state,
+//! so that an idle connection costs little memory: what a request needs lives in a future of its own
+//! ([`requests`]) that ends when the input is used up.
+
+mod incoming;
+mod write;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use gatehouse_http1::{self as http1, Framing, HeadError, Parsed};
+
+use crate::body::Body;
+use crate::exchange::{Connection, Exchange, Request, Response};
+use crate::failure::{Code, Failure};
+use crate::gateway::PlanRef;
+use crate::io::{Buffer, Clock, Phase, Stream, Total};
+use crate::proxy;
+use crate::worker::Worker;
+
+use incoming::Incoming;
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Wait for another request.
+    Wait,
+    /// Close it; everything was read.
+    Close,
+    /// Close it, but let the client read our last words first: it may still be sending.
+    Linger,
+}
+
+/// The connection, shared by the driver and the body of the request it is reading.
+pub(crate) struct ClientIo {
+    stream: RefCell<Stream>,
+    /// Bytes of the next request that came with the last.
+    leftover: RefCell<Option<Buffer>>,
+    /// Interim responses not written yet.
+    interim: RefCell<Vec<u8>>,
+    /// False while a request's body has not been read to its end.
+    body_read: Cell<bool>,
+    /// True while a client that leaves would be noticed: until something else is there to read.
+    watches: Cell<bool>,
+    /// True if the current request is of HTTP/1.0, which knows no interim responses.
+    is_http10: Cell<bool>,
+    /// Body bytes of the current request taken from the wire.
+    body_bytes: Cell<u64>,
+}
+
+/// Serves a connection until either side ends it.
+pub(crate) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, stream: Stream, first: Option<Buffer>) {
+    let io = Rc::new(ClientIo {
+        stream: RefCell::new(stream),
+        leftover: RefCell::new(first),
+        interim: RefCell::new(Vec::new()),
+        body_read: Cell::new(true),
+        watches: Cell::new(false),
+        is_http10: Cell::new(false),
+        body_bytes: Cell::new(0),
+    });
+    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
+    loop {
+        if io.leftover.borrow().is_none() && !idle(&worker, &connection, &io, &clock).await {
+            return;
+        }
+        match Box::pin(requests(&worker, &connection, &io, &clock)).await {
+            Next::Wait => {}
+            Next::Close => break,
+            Next::Linger => {
+                Box::pin(linger(&worker, &io, &clock)).await;
+                break;
+            }
+        }
+    }
+}
+
+/// Waits for the first byte of a request. False when the connection is to end.
+async fn idle(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &Clock) -> bool {
+    let plan = worker.plan();
+    let (phase, after) = if connection.requests.get() == 0 {
+        (Phase::Head, plan.client.timeouts.head)
+    } else {
+        (Phase::KeepAlive, plan.client.timeouts.keep_alive)
+    };
+    drop(plan);
+    let readable = poll_fn(|cx| {
+        if connection.listener.is_draining() || worker.is_draining() {
+            return Poll::Ready(false);
+        }
+        if let Poll::Ready(result) = io.stream.borrow().poll_readable(cx) {
+            return Poll::Ready(result.is_ok());
+        }
+        clock.poll_phase(cx, phase, after).map(|_| false)
+    })
+    .await;
+    if !readable && connection.requests.get() == 0 && !worker.is_draining() {
+        worker.metrics.timed_out(phase.label());
+    }
+    readable
+}
+
+/// Serves requests for as long as bytes of a next one are at hand.
+async fn requests(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<ClientIo>, clock: &Rc<Clock>) -> Next {
+    loop {
+        let next = Box::pin(request(worker, connection, io, clock)).await;
+        if next != Next::Wait || io.leftover.borrow().is_none() {
+            return next;
+        }
+    }
+}
+
+/// Reads one request, has it answered, writes the answer.
+async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<ClientIo>, clock: &Rc<Clock>) -> Next {
+    let plan = worker.plan();
+    let mut request = Request { head: worker.spare_request(), body: Body::Empty };
+    let (parsed, buffer, started) = match read_head(worker, &plan, io, clock, &mut request).await {
+        Ok(Some(read)) => read,
+        Ok(None) => return Next::Close,
+        Err(failure) => {
+            let ex = Exchange::begin(worker, plan, connection, clock, request, Instant::now());
+            return refuse(ex, io, &failure).await;
+        }
+    };
+    clock.begin_total(Total::Exchange, plan.client.timeouts.total);
+    io.body_bytes.set(0);
+    io.body_read.set(parsed.framing == Framing::None);
+    io.is_http10.set(request.head.version == http1::Version::Http10);
+    // Only a client that has nothing more to send can be watched by what comes from it.
+    io.watches.set(parsed.framing == Framing::None && buffer.is_empty());
+    if parsed.framing == Framing::None {
+        *io.leftover.borrow_mut() = (!buffer.is_empty()).then_some(buffer);
+    } else {
+        let source = Incoming::new(io.clone(), clock.clone(), buffer, &parsed, &plan.client);
+        request.body = Body::Source(Box::new(source));
+    }
+
+    let may_keep = parsed.keep_alive && connection.requests.get() + 1 < plan.client.limits.requests_per_connection;
+    let version = request.head.version;
+    let mut ex = Exchange::begin(worker, plan, connection, clock, request, started);
+    ex.client_side = Some(io.clone());
+    let response = answer(&mut ex).await;
+    let next = write::response(&mut ex, io, response, may_keep, version).await;
+    clock.end_total();
+    ex.record.bytes_in = io.body_bytes.get();
+    ex.close();
+    next
+}
+
+/// Has the request answered; a panic on the way becomes an `internal` failure of this one exchange.
+async fn answer(ex: &mut Exchange) -> Response {
+    let outcome = {
+        let mut handled = pin!(proxy::handle(ex));
+        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+            Err(_) => Poll::Ready(None),
+        })
+        .await
+    };
+    outcome.unwrap_or_else(|| {
+        let failure = Failure::new(Code::Internal).detail("a panic while answering").close(true);
+        proxy::refuse(ex, &failure)
+    })
+}
+
+/// Answers a head that could not be read, and closes.
+async fn refuse(mut ex: Exchange, io: &Rc<ClientIo>, failure: &Failure) -> Next {
+    let response = proxy::refuse(&mut ex, failure);
+    let version = http1::Version::Http11;
+    write::response(&mut ex, io, response, false, version).await;
+    ex.clock().end_total();
+    ex.close();
+    // The rest of whatever that was cannot be told from a next request: read nothing more.
+    Next::Linger
+}
+
+/// Reads until a whole head is there. `None`: the client left, or said nothing in time.
+async fn read_head(
+    worker: &Worker,
+    plan: &PlanRef,
+    io: &ClientIo,
+    clock: &Clock,
+    request: &mut Request,
+) -> Result<Option<(Parsed, Buffer, Instant)>, Failure> {
+    let mut buffer = io.leftover.borrow_mut().take().unwrap_or_else(|| worker.buffers.small());
+    let limits = &plan.client.head;
+    let mut started = None;
+    loop {
+        if !buffer.is_empty() {
+            let started = *started.get_or_insert_with(Instant::now);
+            match http1::parse_request(buffer.data(), limits, &mut request.head) {
+                Ok(Some(parsed)) => {
+                    buffer.consume(parsed.len);
+                    return Ok(Some((parsed, buffer, started)));
+                }
+                Ok(None) => {
+                    if buffer.len() == buffer.capacity() {
+                        // The parser refuses heads over the limit, so this is bounded by it.
+                        buffer.grow((buffer.capacity() * 2).min(limits.bytes + crate::io::SMALL));
+                    }
+                }
+                Err(error) => return Err(head_failure(&error)),
+            }
+        }
+        let read = poll_fn(|cx| {
+            let space = buffer.space();
+            match io.stream.borrow_mut().poll_read(cx, space) {
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+                Poll::Pending => clock.wait(cx, Phase::Head, plan.client.timeouts.head).map(Err),
+            }
+        })
+        .await;
+        match read {
+            Ok(Ok(0)) if buffer.is_empty() => return Ok(None),
+            Ok(Ok(0)) => return Err(Failure::new(Code::BadRequest).safe_detail("the head was cut short").close(true)),
+            Ok(Ok(n)) => buffer.filled(n),
+            Ok(Err(_)) => return Ok(None),
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+fn head_failure(error: &HeadError) -> Failure {
+    let with = |code, setting, limit: usize, measured: usize| {
+        Failure::new(code).limit(setting, limit as u64, Some(measured as u64))
+    };
+    let failure = match *error {
+        HeadError::Malformed(what) => Failure::new(Code::BadRequest).safe_detail(what),
+        HeadError::HeadTooLarge { limit, measured } => {
+            with(Code::HeaderTooLarge, "client.limits.head", limit, measured)
+        }
+        HeadError::TooManyFields { limit, measured } => {
+            with(Code::HeaderTooLarge, "client.limits.fields", limit, measured)
+        }
+        HeadError::TargetTooLong { limit, measured } => {
+            with(Code::UriTooLong, "client.limits.target", limit, measured)
+        }
+        HeadError::UnsupportedCoding => Failure::new(Code::NotImplemented).safe_detail("only the transfer coding `chunked` is known"),
+        HeadError::UnsupportedVersion => Failure::new(Code::HttpVersion),
+    };
+    failure.close(true)
+}
+
+/// Ends our direction and reads what the client still sends, for a while, so that our last response
+/// is not lost to a reset (RFC 9112 9.6).
+async fn linger(worker: &Worker, io: &ClientIo, clock: &Clock) {
+    const MOST: usize = 1024 * 1024;
+    let after = worker.plan().client.timeouts.linger;
+    let mut buffer = worker.buffers.small();
+    let mut taken = 0;
+    clock.begin_total(Total::Exchange, after);
+    let _ = poll_fn(|cx| {
+        let mut stream = io.stream.borrow_mut();
+        match stream.poll_shutdown(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => clock.poll_phase(cx, Phase::Linger, after).map(|_| Err(io::ErrorKind::TimedOut.into())),
+        }
+    })
+    .await;
+    poll_fn(|cx| {
+        loop {
+            match io.stream.borrow_mut().poll_read(cx, buffer.space()) {
+                Poll::Ready(Ok(n)) if n > 0 && taken < MOST => taken += n,
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return clock.poll_phase(cx, Phase::Linger, after).map(|_| ()),
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,160 @@
+//! Writes a response to an HTTP/1 client and decides what becomes of the connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use gatehouse_http1::{Framing, Known, Method, Version, encode};
+
+use super::{ClientIo, Next};
+use crate::exchange::{Exchange, Response};
+use crate::failure::{Code, Failure};
+use crate::io::{Phase, SendError, Sender};
+
+/// Writes `response`. The connection may be kept only if `may_keep`.
+pub(super) async fn response(
+    ex: &mut Exchange,
+    io: &ClientIo,
+    mut response: Response,
+    may_keep: bool,
+    version: Version,
+) -> Next {
+    let unread = !io.body_read.get() && !ex.request.body.discard_arrived();
+    let framing = framing(ex, &response, version);
+    // A body that is already complete says all that is to be said; what the client still sends would
+    // only delay it. A body that streams may well depend on the rest of the request.
+    let stops_short = unread && response.body.exact_len().is_some() && !takes_upload(&response);
+    let keep = may_keep
+        && !response.close
+        && !stops_short
+        && framing != Framing::UntilClose
+        && !ex.worker.is_draining()
+        && !ex.connection.listener.is_draining();
+
+    let mut staged = ex.worker.spare_staging();
+    staged.append(&mut io.interim.borrow_mut());
+    encode_head(&mut staged, &response, framing, keep, version);
+    let mut sender = Sender::new(staged, framing);
+    if !ex.accepts_trailers {
+        sender.without_trailers();
+    }
+    let timeouts = &ex.plan.client.timeouts;
+    let (write_idle, min_rate) = (timeouts.write_idle, ex.plan.client.limits.min_rate);
+    let mut pace = Pace { waited: Duration::ZERO, since: None, rate: min_rate, grace: write_idle };
+
+    let sent = poll_fn(|cx| {
+        let before = sender.bytes;
+        let polled = sender.poll(cx, &mut io.stream.borrow_mut(), &mut response.body);
+        if sender.bytes > before {
+            ex.clock.progress();
+            pace.moved(ex.clock.now(), sender.bytes)?;
+        }
+        match polled {
+            Poll::Pending if sender.is_blocked() => wait_to_write(cx, ex, &mut pace),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => Poll::Ready(result),
+        }
+    })
+    .await;
+
+    ex.record.bytes_out = sender.body_bytes();
+    ex.worker.keep_staging(sender.into_staging());
+    drop(response);
+    match sent {
+        Ok(()) if keep && io.body_read.get() => Next::Wait,
+        Ok(()) if io.body_read.get() => Next::Close,
+        Ok(()) => settle(ex, io, keep).await,
+        Err(error) => {
+            let failure = match error {
+                SendError::Source(failure) => failure,
+                SendError::Sink(error) => Failure::new(Code::ClientGone).source(error),
+            };
+            ex.record.broke(&failure);
+            Next::Close
+        }
+    }
+}
+
+fn wait_to_write(cx: &mut Context<'_>, ex: &Exchange, pace: &mut Pace) -> Poll<Result<(), SendError>> {
+    pace.since.get_or_insert_with(|| ex.clock.now());
+    ex.clock.wait(cx, Phase::Write, pace.grace).map(|failure| Err(SendError::Source(failure)))
+}
+
+/// The client still has some of its request to send: a little of it is read, so that the connection
+/// can be kept; else it is left to linger.
+async fn settle(ex: &mut Exchange, io: &ClientIo, keep: bool) -> Next {
+    const LITTLE: u64 = 64 * 1024;
+    if !keep || ex.request.body.exact_len().is_none_or(|n| n > LITTLE) {
+        return Next::Linger;
+    }
+    let after = ex.plan.client.timeouts.linger;
+    let body = &mut ex.request.body;
+    let clock = &ex.clock;
+    let rest = poll_fn(|cx| {
+        loop {
+            match body.poll_more(cx) {
+                Poll::Ready(Ok(true)) => body.consume(body.data().len()),
+                Poll::Ready(Ok(false)) => return Poll::Ready(true),
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending => return clock.poll_phase(cx, Phase::Linger, after).map(|_| false),
+            }
+        }
+    })
+    .await;
+    if rest && io.body_read.get() { Next::Wait } else { Next::Linger }
+}
+
+/// How a client that makes us wait for room keeps up with the least rate.
+struct Pace {
+    waited: Duration,
+    since: Option<Instant>,
+    rate: u64,
+    grace: Duration,
+}
+
+impl Pace {
+    fn moved(&mut self, now: Instant, bytes: u64) -> Result<(), SendError> {
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+        if self.rate == 0 || self.waited <= self.grace || bytes >= self.rate.saturating_mul(self.waited.as_secs()) {
+            return Ok(());
+        }
+        Err(SendError::Sink(io::Error::new(io::ErrorKind::TimedOut, "the client reads slower than client.limits.min_rate")))
+    }
+}
+
+/// True if the response body itself still sends the request's body upstream.
+fn takes_upload(response: &Response) -> bool {
+    matches!(&response.body, crate::body::Body::Source(source) if source.takes_upload())
+}
+
+/// Where the response will end (RFC 9112 6.3).
+fn framing(ex: &Exchange, response: &Response, version: Version) -> Framing {
+    let status = response.head.status;
+    if ex.request.head.method == Method::Head || status == 204 || status == 304 {
+        return Framing::None;
+    }
+    match response.body.exact_len() {
+        Some(n) => Framing::Length(n),
+        None if version == Version::Http11 => Framing::Chunked,
+        None => Framing::UntilClose,
+    }
+}
+
+fn encode_head(out: &mut Vec<u8>, response: &Response, framing: Framing, keep: bool, version: Version) {
+    let status = response.head.status;
+    encode::status_line(out, status, response.head.reason());
+    encode::fields(out, &response.head.headers);
+    match (framing, response.declared_length) {
+        (Framing::None, Some(n)) if status != 204 => encode::framing(out, Framing::Length(n)),
+        (framing, _) => encode::framing(out, framing),
+    }
+    if !keep {
+        encode::field(out, Known::Connection.as_str().as_bytes(), b"close");
+    } else if version == Version::Http10 {
+        encode::field(out, Known::Connection.as_str().as_bytes(), b"keep-alive");
+    }
+    out.extend_from_slice(b"\r\n");
+}

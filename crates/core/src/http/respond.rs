@@ -1,0 +1,55 @@
+//! Failures become responses here and nowhere else; and the last touches on every response.
+
+use gatehouse_http1::Known;
+
+use crate::exchange::{Exchange, Response};
+use crate::failure::{Fault, Failure};
+use crate::http::hop;
+
+/// The response for a failure: `application/problem+json` (RFC 9457). The client gets the title, the
+/// request id and safe details; the log gets the rest.
+pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
+    ex.record.failed(failure);
+    if let Some(exceeded) = failure.exceeded() {
+        ex.worker.metrics.limit_hit(exceeded.setting);
+    }
+    if failure.fault() == Fault::Gateway {
+        tracing::error!(
+            code = failure.code().name(),
+            request_id = ex.ids.request.as_str(),
+            route = ex.route().map(|route| &*route.name),
+            detail = %failure.log_detail(),
+            "exchange failed"
+        );
+    } else {
+        tracing::debug!(
+            code = failure.code().name(),
+            request_id = ex.ids.request.as_str(),
+            detail = %failure.log_detail(),
+            "exchange failed"
+        );
+    }
+    let problem = failure.problem(ex.ids.request.as_str());
+    let mut response = Response::new(failure.status()).with_body("application/problem+json", problem);
+    let headers = response.headers_mut();
+    headers.set(Known::CacheControl, b"no-store");
+    for (name, value) in failure.headers() {
+        headers.set_name(name.as_bytes(), value.as_bytes());
+    }
+    response.close = failure.closes();
+    response
+}
+
+/// What every response gets on its way out: the ids, and no field that belongs to another connection.
+pub(crate) fn finish(ex: &mut Exchange, mut response: Response) -> Response {
+    let headers = &mut response.head.headers;
+    hop::clean_response(headers);
+    hop::add_date(headers, ex.worker.http_date().as_bytes());
+    if let Some(vary) = ex.plan.vary.as_deref().filter(|_| ex.vary) {
+        headers.append(Known::Vary, vary.as_bytes());
+    }
+    headers.set(Known::XRequestId, ex.ids.request.as_bytes());
+    headers.set(Known::XCorrelationId, ex.ids.correlation.as_bytes());
+    ex.record.status = response.head.status;
+    response
+}

@@ -1,0 +1,84 @@
+//! What a request must satisfy before it is routed, and what its route allows.
+
+use gatehouse_http1::{Known, Method};
+
+use super::hop;
+use super::normalize::{self, Form, Shape};
+use crate::config::Underscores;
+use crate::exchange::Exchange;
+use crate::failure::{Code, Failure};
+use crate::plan::Route;
+use crate::route::Miss;
+
+/// Refuses what no route may have, and puts the path into its normal form.
+pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
+    let head = &mut ex.request.head;
+    if head.method == Method::Connect {
+        let detail = "CONNECT is not served here";
+        return Err(Failure::new(Code::NotImplemented).safe_detail(detail).close(true));
+    }
+    if head.headers.has_underscore_lookalike() {
+        match ex.plan.client.underscores {
+            Underscores::Allow => {}
+            Underscores::Drop => head.headers.retain(|_, name, _| !imitates_known(name)),
+            Underscores::Refuse => {
+                if let Some(field) = head.headers.iter().find(|field| imitates_known(field.name)) {
+                    let name = String::from_utf8_lossy(field.name).into_owned();
+                    let text = format!("the field name `{name}` looks like another; see `client.underscores`");
+                    return Err(Failure::new(Code::BadRequest).safe_detail(text).close(true));
+                }
+            }
+        }
+    }
+    ex.accepts_trailers = head.headers.list(Known::Te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    hop::clean_request(&mut head.headers, false);
+    // The usual path is in normal form already. One with doubled or escaped slashes is normalised by
+    // the table, in the form of the route it matches.
+    if normalize::shape(head.path()) == Shape::Plain {
+        let mut path = String::with_capacity(head.path().len());
+        normalize::write(head.path(), Form::ALL[0], &mut path).map_err(|refusal| refused(&refusal))?;
+        head.set_path(&path);
+    }
+    Ok(())
+}
+
+/// Refuses a body that is longer than the route allows, before anything is sent anywhere.
+pub(crate) fn limits(ex: &mut Exchange, route: &Route) -> Result<(), Failure> {
+    let limit = route.max_body.unwrap_or(ex.plan.client.limits.body);
+    let setting = if route.max_body.is_some() { "route.max_body" } else { "client.limits.body" };
+    ex.request.body.set_limit(limit, setting);
+    match ex.request.body.exact_len() {
+        Some(measured) if measured > limit => {
+            Err(Failure::new(Code::BodyTooLarge).limit(setting, limit, Some(measured)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// True for a name that some upstreams would take for a known one, because to them `_` is `-`.
+fn imitates_known(name: &[u8]) -> bool {
+    Known::lookalike(name).is_some()
+}
+
+/// The failure for a request that no route answers.
+pub(crate) fn missed(miss: &Miss<'_>) -> Failure {
+    match miss {
+        Miss::NotFound => Failure::new(Code::RouteNotFound),
+        Miss::MethodNotAllowed { allow } => Failure::new(Code::MethodNotAllowed).header("allow", allow.join(", ")),
+        Miss::VersionUnknown { given, known } => {
+            let text = match given {
+                Some(given) => format!("there is no version `{given}`; there are {}", known.join(", ")),
+                None => format!("say which version you want; there are {}", known.join(", ")),
+            };
+            Failure::new(Code::VersionUnknown).safe_detail(text)
+        }
+        Miss::NotAcceptable { known } => {
+            Failure::new(Code::NotAcceptable).safe_detail(format!("there are the versions {}", known.join(", ")))
+        }
+        Miss::Refused(refusal) => refused(refusal),
+    }
+}
+
+pub(crate) fn refused(refusal: &normalize::Refusal) -> Failure {
+    Failure::new(Code::BadRequest).safe_detail(refusal.to_string())
+}

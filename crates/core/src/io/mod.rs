@@ -1,0 +1,16 @@
+//! Bytes in and out of a worker: streams, buffers and the waits for them.
+//!
+//! Everything here belongs to one worker thread: nothing is `Send`, nothing locks. A later driver
+//! (TLS, `io_uring`) fits in behind [`Stream`] and changes nothing else.
+
+mod buffer;
+mod clock;
+mod intake;
+mod send;
+mod stream;
+
+pub use buffer::{Buffer, BufferPool, LARGE, SMALL};
+pub use clock::{Clock, Phase, Total};
+pub use intake::{Intake, Read};
+pub use send::{Sender, SendError};
+pub use stream::Stream;

@@ -1,0 +1,249 @@
+//! Writes one message, head and body, to a stream.
+//!
+//! Both directions use it: a request to an endpoint, a response to a client. The head and whatever
+//! of the body is at hand leave in one write; later pieces leave as they come, from the buffer they
+//! were read into. Nothing is read from the body while the last piece is unsent: that is the
+//! back-pressure.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use gatehouse_http1::{Framing, encode};
+
+use super::Stream;
+use crate::body::Body;
+use crate::failure::{Code, Failure};
+
+/// Pieces up to this size are copied behind the staged bytes; larger ones go out with a vectored
+/// write. A copy of 4 KiB costs less than a second run in the system call.
+const COPY: usize = 4096;
+
+/// Why a message could not be sent.
+#[derive(Debug)]
+pub enum SendError {
+    /// The body failed: its own failure.
+    Source(Failure),
+    /// The stream failed.
+    Sink(io::Error),
+}
+
+/// A message on its way out.
+pub struct Sender {
+    /// The head, chunk framing and small pieces not yet written.
+    staged: Vec<u8>,
+    written: usize,
+    framing: Framing,
+    /// Bytes of the current piece that still go out after the staged ones.
+    piece: usize,
+    piece_end: PieceEnd,
+    body_done: bool,
+    /// False while an endpoint has yet to say `100 Continue`.
+    may_send_body: bool,
+    /// True if nothing of the body left but what is still staged, so that sending can start over.
+    replayable: bool,
+    /// True once a write was tried: from then on a piece is sent before the next is taken.
+    started: bool,
+    with_trailers: bool,
+    head: u64,
+    /// Bytes written in all.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum PieceEnd {
+    Nothing,
+    Crlf,
+}
+
+impl Sender {
+    /// A message whose encoded head is in `staged`.
+    pub fn new(staged: Vec<u8>, framing: Framing) -> Self {
+        Self {
+            head: staged.len() as u64,
+            with_trailers: true,
+            staged,
+            written: 0,
+            framing,
+            piece: 0,
+            piece_end: PieceEnd::Nothing,
+            body_done: matches!(framing, Framing::None | Framing::Length(0)),
+            may_send_body: true,
+            replayable: true,
+            started: false,
+            bytes: 0,
+        }
+    }
+
+    /// Leaves out trailer fields: the receiver has not said that it takes them (RFC 9110 6.5.1).
+    pub fn without_trailers(&mut self) {
+        self.with_trailers = false;
+    }
+
+    /// Bytes written of the body, its framing included.
+    pub fn body_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.head)
+    }
+
+    /// Holds the body back, or lets it go.
+    pub fn allow_body(&mut self, allow: bool) {
+        self.may_send_body = allow;
+    }
+
+    /// True while the body is held back.
+    pub fn holds_body(&self) -> bool {
+        !self.may_send_body && !self.body_done
+    }
+
+    /// True when everything is out.
+    pub fn is_done(&self) -> bool {
+        self.body_done && !self.is_blocked()
+    }
+
+    /// True when nothing of the message has reached the stream.
+    pub fn is_unsent(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// True when the whole message can be sent once more.
+    pub fn is_replayable(&self) -> bool {
+        self.replayable && (self.body_done || self.holds_body())
+    }
+
+    /// Starts over on another stream. Only for a replayable or an unsent message.
+    pub fn rewind(&mut self) {
+        self.written = 0;
+        self.bytes = 0;
+        self.started = false;
+    }
+
+    /// Gives the staging buffer back for reuse.
+    pub fn into_staging(self) -> Vec<u8> {
+        self.staged
+    }
+
+    /// Sends as far as it goes; ready when everything (or, while the body is held back, the head) is out.
+    pub fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream, body: &mut Body) -> Poll<Result<(), SendError>> {
+        loop {
+            if self.wants_piece() {
+                match self.next_piece(cx, body) {
+                    Poll::Ready(result) => result.map_err(SendError::Source)?,
+                    Poll::Pending if self.written == self.staged.len() => return Poll::Pending,
+                    Poll::Pending => {}
+                }
+            }
+            if self.written == self.staged.len() && self.piece == 0 {
+                if self.body_done || !self.may_send_body {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            ready!(self.poll_write(cx, stream, body)).map_err(SendError::Sink)?;
+        }
+    }
+
+    /// Takes the next piece of the body: small ones into the staging buffer.
+    fn next_piece(&mut self, cx: &mut Context<'_>, body: &mut Body) -> Poll<Result<(), Failure>> {
+        let more = ready!(body.poll_more(cx))?;
+        // What was written before this piece is gone for good.
+        if self.written == self.staged.len() && self.written > 0 {
+            self.staged.clear();
+            self.written = 0;
+            self.replayable = false;
+        }
+        if !more {
+            return Poll::Ready(self.end(body));
+        }
+        let n = match &mut self.framing {
+            Framing::Length(left) => {
+                let n = body.data().len();
+                let Some(rest) = left.checked_sub(n as u64) else {
+                    return Poll::Ready(Err(Failure::new(Code::Internal).detail("a body is longer than declared")));
+                };
+                *left = rest;
+                n
+            }
+            Framing::Chunked => {
+                let n = body.data().len();
+                encode::chunk_start(&mut self.staged, n);
+                self.piece_end = PieceEnd::Crlf;
+                n
+            }
+            Framing::None | Framing::UntilClose => body.data().len(),
+        };
+        if n <= COPY {
+            self.staged.extend_from_slice(body.data());
+            body.consume(n);
+            self.end_piece();
+            if matches!(self.framing, Framing::Length(0)) || body.is_finished() {
+                return Poll::Ready(self.end(body));
+            }
+        } else {
+            self.piece = n;
+            self.replayable = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// True when the next piece of the body may be taken: before the first write, so that it leaves
+    /// with the head, and then whenever everything taken is out.
+    fn wants_piece(&self) -> bool {
+        let at_hand = self.piece > 0 || (self.started && self.written < self.staged.len());
+        !at_hand && !self.body_done && self.may_send_body
+    }
+
+    /// True while bytes wait for room in the stream (and not for the body).
+    pub fn is_blocked(&self) -> bool {
+        self.piece > 0 || self.written < self.staged.len()
+    }
+
+    fn end_piece(&mut self) {
+        if self.piece_end == PieceEnd::Crlf {
+            encode::chunk_end(&mut self.staged);
+            self.piece_end = PieceEnd::Nothing;
+        }
+    }
+
+    fn end(&mut self, body: &Body) -> Result<(), Failure> {
+        match self.framing {
+            Framing::Length(left) if left > 0 => {
+                return Err(Failure::new(Code::Internal).detail("a body is shorter than declared"));
+            }
+            Framing::Chunked => encode::last_chunk(&mut self.staged, body.trailers().filter(|_| self.with_trailers)),
+            _ => {}
+        }
+        self.body_done = true;
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, stream: &mut Stream, body: &mut Body) -> Poll<io::Result<()>> {
+        self.started = true;
+        let staged = &self.staged[self.written..];
+        let piece = &body.data()[..self.piece];
+        let n = if piece.is_empty() {
+            ready!(stream.poll_write(cx, staged))?
+        } else if staged.is_empty() {
+            ready!(stream.poll_write(cx, piece))?
+        } else {
+            ready!(stream.poll_write_vectored(cx, &[IoSlice::new(staged), IoSlice::new(piece)]))?
+        };
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.bytes += n as u64;
+        let of_staged = n.min(staged.len());
+        self.written += of_staged;
+        let of_piece = n - of_staged;
+        if of_piece > 0 {
+            body.consume(of_piece);
+            self.piece -= of_piece;
+            if self.piece == 0 {
+                if self.written == self.staged.len() {
+                    self.staged.clear();
+                    self.written = 0;
+                }
+                self.end_piece();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,105 @@
+//! A connection's two directions, whatever carries them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::Address;
+
+/// A connected stream.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP, in the clear.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects to an address. No timeout of its own: the caller's [`super::Clock`] bounds it.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+        }
+    }
+
+    /// The port it was accepted on; 0 for a Unix socket.
+    pub fn local_port(&self) -> u16 {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
+            Self::Unix(_) => 0,
+        }
+    }
+
+    /// Reads into `space`; `Ok(0)` is the end of the stream.
+    ///
+    /// Goes through `poll_read`, not `try_read`: tokio then remembers a short read and spares the
+    /// next call that would only say "would block".
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut target = ReadBuf::new(space);
+        let done = match self {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, &mut target),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, &mut target),
+        };
+        done.map_ok(|()| target.filled().len())
+    }
+
+    /// Writes some of `bytes`.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
+            Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
+        }
+    }
+
+    /// Writes some of several runs with one system call.
+    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, runs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, runs),
+            Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, runs),
+        }
+    }
+
+    /// Ready when a read would not wait. Costs no system call.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => s.poll_read_ready(cx),
+            Self::Unix(s) => s.poll_read_ready(cx),
+        }
+    }
+
+    /// Looks whether there is something to read, or an error. A Unix socket is always silent.
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(s) => s.poll_peek(cx, &mut ReadBuf::new(&mut [0; 1])),
+            Self::Unix(_) => Poll::Pending,
+        }
+    }
+
+    /// True if an idle connection can still be used: the other side neither closed it nor sent
+    /// anything unasked. Free of system calls unless the reactor reported an event.
+    pub fn is_idle_and_open(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.poll_readable(&mut cx).is_pending() {
+            return true;
+        }
+        // The reactor keeps "ready" after a read that filled its buffer; only a read can tell.
+        self.poll_read(&mut cx, &mut [0; 1]).is_pending()
+    }
+
+    /// Ends our direction; the other side may go on sending.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}

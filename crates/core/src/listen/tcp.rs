@@ -1,0 +1,301 @@
+//! Accepts connections and spreads them evenly over the workers.
+//!
+//! One socket a listener and one accept loop, on one worker: no connection waits in the queue of a
+//! worker that is busy. Each goes to the worker with the fewest, before anything is read from it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::admission::{Admitted, Refused as NotAdmitted};
+use super::socket::{self, Bound, SocketFile};
+use super::{ListenerState, proxy_protocol};
+use crate::exchange::Connection;
+use crate::gateway::Gateway;
+use crate::http::address::{IpText, PortText};
+use crate::http::h1;
+use crate::io::{Buffer, Clock, Phase, Stream};
+use crate::telemetry::metrics::Refused;
+use crate::worker::{Command, Worker};
+
+/// The pause after the process ran out of something.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A listener's socket, to be accepted on by one worker.
+pub(crate) struct Acceptor {
+    listener: Arc<ListenerState>,
+    socket: Bound,
+}
+
+/// The same, known to the worker's reactor. The Unix socket's file goes with it.
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[allow(dead_code, reason = "held for its drop")] SocketFile),
+}
+
+impl Socket {
+    fn register(bound: Bound) -> io::Result<Self> {
+        match bound {
+            Bound::Tcp(socket) => TcpListener::from_std(socket).map(Self::Tcp),
+            Bound::Unix(socket, file) => Ok(Self::Unix(UnixListener::from_std(socket)?, file)),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                socket::accepted(&stream)?;
+                Ok((Stream::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(socket, _) => socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
+        }
+    }
+}
+
+/// A stream that no reactor knows, on its way from one worker to another.
+enum Raw {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Raw {
+    fn leave(stream: Stream) -> io::Result<Self> {
+        match stream {
+            Stream::Tcp(stream) => stream.into_std().map(Self::Tcp),
+            Stream::Unix(stream) => stream.into_std().map(Self::Unix),
+        }
+    }
+
+    fn join(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
+}
+
+/// A connection on its way to its worker.
+pub(crate) struct Accepted {
+    raw: Raw,
+    admission: Admission,
+}
+
+/// What was found out about a connection when it was accepted.
+struct Admission {
+    peer: Option<SocketAddr>,
+    listener: Arc<ListenerState>,
+    admitted: Admitted,
+    load: Load,
+}
+
+/// Counts a connection for its worker while it lives.
+struct Load {
+    gateway: Arc<Gateway>,
+    worker: usize,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(load) = self.gateway.loads().get(self.worker) {
+            load.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Acceptor {
+    pub(crate) fn new(listener: Arc<ListenerState>, socket: Bound) -> Self {
+        Self { listener, socket }
+    }
+
+    /// Accepts until the listener is closed.
+    pub(crate) async fn run(self, worker: Rc<Worker>) {
+        let listener = self.listener;
+        let socket = match Socket::register(self.socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot accept"),
+        };
+        loop {
+            let accepted = tokio::select! {
+                () = listener.closed.notified() => return,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => place(&worker, &listener, stream, peer),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    listener.stats.refused(worker.index, Refused::Resources);
+                    tracing::warn!(listener = &*listener.name, %error, "cannot accept; pausing");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// True for errors that say something of the connection, not of us.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Gives a connection to the worker with the fewest.
+fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, peer: Option<SocketAddr>) {
+    let plan = worker.plan();
+    let speaks_for_others = |ip: IpAddr| {
+        let proxy = plan.listeners.get(&*listener.name).and_then(|l| l.proxy_protocol.as_ref());
+        proxy.is_some_and(|proxy| proxy.from.iter().any(|cidr| cidr.contains(ip)))
+    };
+    let client = peer.map(|peer| peer.ip().to_canonical()).filter(|ip| !speaks_for_others(*ip));
+    let admitted = match listener.admission.admit(client) {
+        Ok(admitted) => admitted,
+        Err(refused) => return listener.stats.refused(worker.index, label(refused)),
+    };
+    let gateway = &worker.gateway;
+    let fewest = (0..gateway.loads().len())
+        .map(|i| (i + worker.index) % gateway.loads().len())
+        .min_by_key(|&i| gateway.loads()[i].load(Ordering::Relaxed))
+        .unwrap_or(worker.index);
+    gateway.loads()[fewest].fetch_add(1, Ordering::Relaxed);
+    let load = Load { gateway: gateway.clone(), worker: fewest };
+    let admission = Admission { peer, listener: listener.clone(), admitted, load };
+    if fewest == worker.index {
+        tokio::task::spawn_local(serve(worker.clone(), stream, admission));
+        return;
+    }
+    let sent = match (Raw::leave(stream), worker.peers.get(fewest)) {
+        (Ok(raw), Some(peer)) => peer.send(Command::Serve(Accepted { raw, admission })).is_ok(),
+        _ => false,
+    };
+    if !sent {
+        listener.stats.refused(worker.index, Refused::Resources);
+    }
+}
+
+fn label(refused: NotAdmitted) -> Refused {
+    match refused {
+        NotAdmitted::Total => Refused::Total,
+        NotAdmitted::Client => Refused::PerClient,
+    }
+}
+
+impl Accepted {
+    /// Serves the connection on this worker, in a task of its own.
+    pub(crate) fn serve(self, worker: &Rc<Worker>) {
+        match self.raw.join() {
+            Ok(stream) => {
+                tokio::task::spawn_local(serve(worker.clone(), stream, self.admission));
+            }
+            Err(_) => self.admission.listener.stats.refused(worker.index, Refused::Resources),
+        }
+    }
+}
+
+async fn serve(worker: Rc<Worker>, mut stream: Stream, admission: Admission) {
+    let Admission { peer, listener, mut admitted, load } = admission;
+    let local_port = stream.local_port();
+    let mut arrival = Arrival { peer, local_port, first: None };
+    if let Err(why) = Box::pin(introduce(&worker, &listener, &mut stream, &mut arrival, &mut admitted)).await {
+        return listener.stats.refused(worker.index, why);
+    }
+    let Arrival { peer, local_port, first } = arrival;
+    let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
+    let connection = Rc::new(Connection {
+        peer: ip,
+        peer_port: peer.map_or(0, |peer| peer.port()),
+        local_port_text: PortText::new(local_port),
+        peer_text: IpText::new(ip),
+        scheme: "http",
+        requests: 0.into(),
+        _open: Open::new(&worker, listener.clone()),
+        listener,
+    });
+    h1::serve(worker, connection, stream, first).await;
+    drop((admitted, load));
+}
+
+/// Counts a served connection for its listener.
+pub(crate) struct Open {
+    worker: usize,
+    listener: Arc<ListenerState>,
+}
+
+impl Open {
+    fn new(worker: &Worker, listener: Arc<ListenerState>) -> Self {
+        listener.stats.opened(worker.index);
+        Self { worker: worker.index, listener }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.listener.stats.closed(self.worker);
+    }
+}
+
+/// What is known of a connection before its first request.
+struct Arrival {
+    peer: Option<SocketAddr>,
+    local_port: u16,
+    first: Option<Buffer>,
+}
+
+/// Reads the PROXY header of a trusted sender; its word replaces what the socket says.
+async fn introduce(
+    worker: &Worker,
+    listener: &ListenerState,
+    stream: &mut Stream,
+    arrival: &mut Arrival,
+    admitted: &mut Admitted,
+) -> Result<(), Refused> {
+    let plan = worker.plan();
+    let Some(proxy) = plan.listeners.get(&*listener.name).and_then(|l| l.proxy_protocol.as_ref()) else {
+        return Ok(());
+    };
+    let is_trusted = match arrival.peer {
+        Some(peer) => proxy.from.iter().any(|cidr| cidr.contains(peer.ip().to_canonical())),
+        // Whoever may open the socket's file is trusted.
+        None => true,
+    };
+    if !is_trusted {
+        return if proxy.required { Err(Refused::ProxyProtocol) } else { Ok(()) };
+    }
+    let clock = Clock::new(&worker.timers, worker.metrics.clone());
+    let mut buffer = worker.buffers.small();
+    loop {
+        match proxy_protocol::parse(buffer.data()) {
+            Ok(Some(header)) => {
+                buffer.consume(header.len);
+                if let Some(source) = header.source {
+                    arrival.peer = Some(source);
+                    admitted.claim(source.ip().to_canonical()).map_err(label)?;
+                }
+                if let Some(destination) = header.destination {
+                    arrival.local_port = destination.port();
+                }
+                break;
+            }
+            Err(proxy_protocol::Error::Missing) if !proxy.required && !buffer.is_empty() => break,
+            Err(_) => return Err(Refused::ProxyProtocol),
+            Ok(None) => {}
+        }
+        let read = std::future::poll_fn(|cx| {
+            use std::task::Poll;
+            match stream.poll_read(cx, buffer.space()) {
+                Poll::Ready(read) => Poll::Ready(read.ok()),
+                Poll::Pending => clock.poll_phase(cx, Phase::Head, plan.client.timeouts.head).map(|_| None),
+            }
+        });
+        match read.await {
+            Some(n) if n > 0 => buffer.filled(n),
+            _ => return Err(Refused::ProxyProtocol),
+        }
+    }
+    arrival.first = (!buffer.is_empty()).then_some(buffer);
+    Ok(())
+}

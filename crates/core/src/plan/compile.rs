@@ -1,0 +1,196 @@
+//! From a document to a plan, collecting everything that is wrong with it.
+//!
+//! Does no I/O but through [`crate::policy::Compile::read`]. What the plan points to outside itself
+//! (counters, endpoints, policy state) is found by identity, so that it survives.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gatehouse_http1::HeadLimits;
+
+use super::policies::{self, Attached, Chains};
+use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
+use crate::config::{self, Config, Diagnostic, Reader};
+use crate::http::hop::Forwarding;
+use crate::policy::Kind;
+use crate::route::{Rule, Table, Versions};
+use crate::state::States;
+use crate::telemetry::metrics::{Metrics, Series};
+use crate::upstream::endpoint::Endpoints;
+use crate::upstream::pool::PoolLimits;
+use crate::upstream::resolve::{Discovery, Resolver};
+use crate::upstream::{Timeouts, Upstream};
+
+/// What a document is compiled with.
+pub struct Inputs<'a> {
+    /// The kinds of policies there are.
+    pub kinds: &'a [Kind],
+    /// Live state, found by identity.
+    pub states: &'a States,
+    /// Counts, found by name.
+    pub metrics: &'a Metrics,
+    /// Endpoints, found by upstream and address.
+    pub endpoints: &'a Arc<Endpoints>,
+    /// Resolves the names of endpoints.
+    pub resolver: &'a Arc<Resolver>,
+    /// Reads the settings of policies.
+    pub reader: &'a Reader,
+    /// Identifies the document's text.
+    pub hash: String,
+}
+
+/// What is being compiled, and what is wrong with it so far.
+pub(super) struct Context<'a> {
+    pub inputs: &'a Inputs<'a>,
+    pub config: &'a Config,
+    pub series: Series<'a>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub files: Vec<PathBuf>,
+    pub upstreams: HashMap<&'a str, usize>,
+}
+
+/// Compiles a document that has passed its own checks.
+pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnostic>> {
+    let upstreams = config.upstreams.keys().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+    let mut cx = Context {
+        inputs,
+        config,
+        series: inputs.metrics.series(),
+        diagnostics: Vec::new(),
+        files: Vec::new(),
+        upstreams,
+    };
+    let mut chains = Chains::new(config);
+    let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
+    let upstreams: Vec<_> =
+        config.upstreams.iter().map(|(name, upstream)| self::upstream(&mut cx, &mut chains, name, upstream)).collect();
+    let routes: Vec<_> =
+        config.routes.iter().filter_map(|(name, route)| self::route(&mut cx, &mut chains, name, route)).collect();
+    policies::check_unused(&mut cx, &mut chains);
+    let versions = versions(&mut cx);
+    let vary = versions.vary().map(Box::from);
+    let table = table(&mut cx, versions);
+    let Context { diagnostics, files, .. } = cx;
+    match table {
+        Some(table) if diagnostics.is_empty() => Ok(Plan {
+            hash: inputs.hash.clone(),
+            policies: global,
+            routes,
+            upstreams,
+            client: client(&config.client),
+            forwarded: forwarded(&config.forwarded),
+            request_id: config.request_id.trust,
+            listeners: config.listeners.clone(),
+            access_log: config.access_log.enabled,
+            unmatched: inputs.metrics.unmatched(),
+            files,
+            table,
+            vary,
+        }),
+        _ => Err(diagnostics),
+    }
+}
+
+fn versions(cx: &mut Context<'_>) -> Versions {
+    match cx.config.versions.as_ref().map(Versions::new) {
+        None => Versions::default(),
+        Some(Ok(versions)) => versions,
+        Some(Err(message)) => {
+            cx.diagnostics.push(Diagnostic::halves("versions", &message));
+            Versions::default()
+        }
+    }
+}
+
+fn table(cx: &mut Context<'_>, versions: Versions) -> Option<Table> {
+    let config = cx.config;
+    let rules = config.routes.iter().enumerate().map(|(id, (name, route))| Rule {
+        id,
+        name: name.clone(),
+        matches: route.r#match.clone(),
+        paths: route.paths.clone().unwrap_or_else(|| config.paths.clone()),
+    });
+    match Table::build(rules.collect(), versions) {
+        Ok(table) => Some(table),
+        Err(errors) => {
+            for error in errors {
+                let name = cx.config.routes.get_index(error.rule).map_or("?", |(name, _)| name);
+                let path = format!("routes.{name}.match.{}", error.field);
+                cx.diagnostics.push(Diagnostic::halves(path, &error.message));
+            }
+            None
+        }
+    }
+}
+
+fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::Route) -> Option<Route> {
+    let policies = chains.chain(cx, Attached::Route, &format!("routes.{name}.policies"), &route.policies);
+    let captures = route.r#match.path.as_ref().map(config::PathPattern::captures).unwrap_or_default();
+    let action = action::action(cx, name, route, &captures)?;
+    let version = route.version.as_deref().or(route.r#match.version.as_deref()).unwrap_or_default();
+    Some(Route {
+        stats: cx.series.route(name, version),
+        name: name.into(),
+        version: version.into(),
+        policies,
+        action,
+        captures: captures.into_iter().map(Box::from).collect(),
+        timeout: route.timeout.map(config::Span::get),
+        max_body: route.max_body.map(config::Size::get),
+    })
+}
+
+fn upstream(cx: &mut Context<'_>, chains: &mut Chains, name: &str, upstream: &config::Upstream) -> Upstream {
+    let (timeouts, pool) = (&upstream.timeouts, &upstream.pool);
+    Upstream {
+        name: name.into(),
+        balance: upstream.balance,
+        timeouts: Timeouts {
+            connect: timeouts.connect.get(),
+            first_byte: timeouts.first_byte.get(),
+            idle: timeouts.idle.get(),
+            total: upstream.total_timeout().get(),
+            expect_continue: timeouts.expect_continue.get(),
+        },
+        pool: PoolLimits {
+            max_idle: pool.max_idle as usize,
+            idle_timeout: pool.idle_timeout.get(),
+            max_age: pool.max_age.get(),
+            max_requests: pool.max_requests,
+        },
+        head: head(upstream.limits.head, upstream.limits.fields, usize::MAX),
+        policies: chains.chain(cx, Attached::Upstream, &format!("upstreams.{name}.policies"), &upstream.policies),
+        discovery: Discovery::new(cx.inputs.resolver, cx.inputs.endpoints, name, &upstream.endpoints),
+        stats: cx.series.upstream(name),
+    }
+}
+
+fn client(client: &config::Client) -> ClientPlan {
+    let (timeouts, limits) = (&client.timeouts, &client.limits);
+    ClientPlan {
+        timeouts: ClientTimeouts {
+            head: timeouts.head.get(),
+            body_idle: timeouts.body_idle.get(),
+            keep_alive: timeouts.keep_alive.get(),
+            write_idle: timeouts.write_idle.get(),
+            total: timeouts.total.get(),
+            linger: timeouts.linger.get(),
+        },
+        limits: ClientLimits {
+            body: limits.body.get(),
+            requests_per_connection: limits.requests_per_connection,
+            min_rate: limits.min_rate.get(),
+        },
+        head: head(limits.head, limits.fields, usize::try_from(limits.target.get()).unwrap_or(usize::MAX)),
+        underscores: client.underscores,
+    }
+}
+
+fn head(bytes: config::Size, fields: u32, target: usize) -> HeadLimits {
+    HeadLimits { bytes: usize::try_from(bytes.get()).unwrap_or(usize::MAX), fields: fields as usize, target }
+}
+
+fn forwarded(settings: &config::Forwarded) -> ForwardedPlan {
+    ForwardedPlan { fields: Forwarding::new(settings), settings: settings.clone() }
+}

@@ -1,0 +1,413 @@
+//! Warnings: what is allowed, but probably not meant.
+//!
+//! Pure functions of the document. Of kinds of policies only the stage is known, and of their settings only
+//! `key`, which says by the same word everywhere what requests are counted together by.
+
+use crate::config::types::{Address, PathForm, Segment};
+use crate::config::{Config, Diagnostic, Match, PathPattern, PolicyEntry, Route};
+use std::collections::{HashMap, HashSet};
+
+/// The stage of a kind, by its name: 0 admit, 1 authenticate, 2 authorize, 3 limit, 4 transform. None if
+/// there is no such kind.
+pub type StageOf<'a> = &'a dyn Fn(&str) -> Option<u8>;
+
+const AUTHENTICATE: u8 = 1;
+const AUTHORIZE: u8 = 2;
+
+/// Everything doubtful about a document that is otherwise right.
+pub fn lint(config: &Config, stage: StageOf<'_>) -> Vec<Diagnostic> {
+    let mut out = Vec::new();
+    same_matches(config, &mut out);
+    unused(config, &mut out);
+    for (name, route) in &config.routes {
+        forwarding(config, name, route, &mut out);
+    }
+    admin(config, &mut out);
+    timeouts(config, &mut out);
+    let everybody = order(config, "policies", &config.policies, stage, false, &mut out);
+    for (name, route) in &config.routes {
+        order(
+            config,
+            &format!("routes.{name}.policies"),
+            &route.policies,
+            stage,
+            everybody,
+            &mut out,
+        );
+    }
+    out
+}
+
+/// Routes that match exactly the same: of these, only one is ever taken.
+fn same_matches(config: &Config, out: &mut Vec<Diagnostic>) {
+    let mut seen: HashMap<String, &str> = HashMap::with_capacity(config.routes.len());
+    for (name, route) in &config.routes {
+        let key = canonical(&route.r#match);
+        if let Some(first) = seen.get(&key) {
+            let message = format!(
+                "route `{name}` matches the same requests as route `{first}`, so one of them is never taken"
+            );
+            out.push(
+                Diagnostic::warning(format!("routes.{name}.match"), message)
+                    .help("make one more specific, or remove it"),
+            );
+        } else {
+            seen.insert(key, name);
+        }
+    }
+}
+
+/// A text that is the same for matches that mean the same: order and names of captures mean nothing.
+fn canonical(conditions: &Match) -> String {
+    fn sorted<T: ToString>(items: impl Iterator<Item = T>) -> Vec<String> {
+        let mut items: Vec<String> = items.map(|item| item.to_string()).collect();
+        items.sort_unstable();
+        items.dedup();
+        items
+    }
+    let any = conditions.hosts.contains(&crate::config::HostPattern::Any);
+    let hosts = if any {
+        Vec::new()
+    } else {
+        sorted(conditions.hosts.iter())
+    };
+    let headers = conditions
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{}={value:?}", name.to_ascii_lowercase()));
+    let query = conditions
+        .query
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"));
+    let cookies = conditions
+        .cookies
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"));
+    format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        conditions
+            .path
+            .as_ref()
+            .map_or_else(|| "/<..>".to_owned(), canonical_path),
+        hosts,
+        sorted(conditions.methods.iter()),
+        sorted(headers),
+        sorted(query),
+        sorted(cookies),
+        sorted(conditions.client.iter()),
+        sorted(conditions.listeners.iter()),
+        conditions.version,
+    )
+}
+
+fn canonical_path(path: &PathPattern) -> String {
+    match path.form() {
+        PathForm::Regex(regex) => format!("~{regex}"),
+        PathForm::Segments(segments) => {
+            let mut text = String::new();
+            for segment in segments {
+                text.push('/');
+                text.push_str(match segment {
+                    Segment::Literal(literal) => literal,
+                    Segment::Param(_) => "<>",
+                    Segment::Rest(_) => "<..>",
+                });
+            }
+            text
+        }
+    }
+}
+
+/// Upstreams nobody forwards to, and named policies nobody uses.
+fn unused(config: &Config, out: &mut Vec<Diagnostic>) {
+    let forwards = config.routes.values().filter_map(|route| route.forward.as_ref());
+    let upstreams: HashSet<&str> = forwards
+        .flat_map(|forward| {
+            forward
+                .upstream
+                .iter()
+                .chain(forward.split.iter().map(|part| &part.upstream))
+        })
+        .map(String::as_str)
+        .collect();
+    for name in config
+        .upstreams
+        .keys()
+        .filter(|name| !upstreams.contains(name.as_str()))
+    {
+        let message = format!("no route forwards to upstream `{name}`");
+        out.push(Diagnostic::warning(format!("upstreams.{name}"), message).at_key());
+    }
+    let lists = config.routes.values().map(|route| &route.policies);
+    let lists = lists
+        .chain(config.upstreams.values().map(|upstream| &upstream.policies))
+        .chain([&config.policies]);
+    let policies: HashSet<&str> = lists
+        .flatten()
+        .filter_map(|entry| match entry {
+            PolicyEntry::Use(name) => Some(name.as_str()),
+            PolicyEntry::Inline { .. } => None,
+        })
+        .collect();
+    for name in config
+        .named_policies
+        .keys()
+        .filter(|name| !policies.contains(name.as_str()))
+    {
+        let message = format!("nothing uses the named policy `{name}`");
+        out.push(Diagnostic::warning(format!("named_policies.{name}"), message).at_key());
+    }
+    if config.routes.is_empty() {
+        out.push(Diagnostic::warning(
+            "routes",
+            "there are no routes, so every request is answered with 404",
+        ));
+    }
+}
+
+fn forwarding(config: &Config, name: &str, route: &Route, out: &mut Vec<Diagnostic>) {
+    let Some(forward) = &route.forward else { return };
+    let path = format!("routes.{name}.forward");
+    if let Some(prefix) = &forward.strip_prefix
+        && !route
+            .r#match
+            .path
+            .as_ref()
+            .is_some_and(|path| may_begin(path, prefix))
+    {
+        let all = route
+            .r#match
+            .path
+            .as_ref()
+            .map_or_else(|| "any path".to_owned(), |path| format!("`{path}`"));
+        let message =
+            format!("route `{name}` strips `{prefix}`, but matches {all}, which does not begin with it");
+        out.push(
+            Diagnostic::warning(format!("{path}.strip_prefix"), message)
+                .help("paths that begin otherwise are forwarded whole"),
+        );
+    }
+    if forward.sticky.is_some() && forward.split.len() < 2 {
+        let message =
+            format!("route `{name}` is sticky, but has no `split` of two or more upstreams to stick to");
+        out.push(Diagnostic::warning(format!("{path}.sticky"), message));
+    }
+    let total = config.client.timeouts.total;
+    if let Some(timeout) = route.timeout.filter(|timeout| *timeout > total) {
+        let message = format!(
+            "the timeout of route `{name}` is `{timeout}`, longer than `client.timeouts.total`, which is `{total}`"
+        );
+        out.push(
+            Diagnostic::warning(format!("routes.{name}.timeout"), message).help("the shorter one counts"),
+        );
+    }
+}
+
+/// Whether all paths of the pattern begin with the segments of the prefix. Regular expressions get the
+/// benefit of the doubt.
+fn may_begin(path: &PathPattern, prefix: &str) -> bool {
+    let PathForm::Segments(segments) = path.form() else {
+        return true;
+    };
+    let mut segments = segments.iter();
+    let mut prefix = prefix.trim_start_matches('/').split('/');
+    prefix.all(|part| match segments.next() {
+        Some(Segment::Literal(literal)) => literal == part,
+        // What is captured may or may not be the part.
+        Some(Segment::Param(_)) => true,
+        Some(Segment::Rest(_)) | None => false,
+    })
+}
+
+fn admin(config: &Config, out: &mut Vec<Diagnostic>) {
+    if let Some(Address::Tcp(address)) = &config.admin.address
+        && !address.ip().to_canonical().is_loopback()
+    {
+        let message = format!("the admin listener is at `{address}`, where others may reach it");
+        let help = "it asks nobody who they are: use `127.0.0.1`, or keep others away by other means";
+        out.push(Diagnostic::warning("admin.address", message).help(help));
+    }
+}
+
+fn timeouts(config: &Config, out: &mut Vec<Diagnostic>) {
+    let total = config.client.timeouts.total;
+    for (name, upstream) in &config.upstreams {
+        let timeout = upstream.total_timeout();
+        if timeout > total {
+            let field = if upstream.timeout.is_some() {
+                "timeout"
+            } else {
+                "timeouts.total"
+            };
+            let message = format!(
+                "the timeout of upstream `{name}` is `{timeout}`, longer than `client.timeouts.total`, which is `{total}`"
+            );
+            out.push(
+                Diagnostic::warning(format!("upstreams.{name}.{field}"), message)
+                    .help("the shorter one counts"),
+            );
+        }
+    }
+}
+
+/// Looks at the order of a list of policies. `known` says whether the consumer is known before it; the
+/// answer, whether it is after.
+fn order(
+    config: &Config,
+    path: &str,
+    policies: &[PolicyEntry],
+    stage: StageOf<'_>,
+    known: bool,
+    out: &mut Vec<Diagnostic>,
+) -> bool {
+    let mut known = known;
+    for (index, entry) in policies.iter().enumerate() {
+        let (at, entry) = match entry {
+            PolicyEntry::Use(name) => (format!("{path}[{index}].use"), config.named_policies.get(name)),
+            entry @ PolicyEntry::Inline { kind, .. } => (format!("{path}[{index}].{kind}"), Some(entry)),
+        };
+        let Some(PolicyEntry::Inline { kind, settings }) = entry else {
+            continue;
+        };
+        let stage = stage(kind);
+        known |= stage == Some(AUTHENTICATE);
+        if known {
+            continue;
+        }
+        let help = "put `key_auth`, `jwt` or another authentication before it";
+        if settings.get("key").and_then(|key| key.as_str()) == Some("consumer") {
+            let message = format!("`{kind}` is keyed by consumer, but nothing before it finds the consumer");
+            out.push(
+                Diagnostic::warning(at, message)
+                    .at_key()
+                    .help(format!("{help}, or key by `client_ip`")),
+            );
+        } else if stage == Some(AUTHORIZE) {
+            let message = format!("`{kind}` judges the consumer, but nothing before it finds the consumer");
+            out.push(Diagnostic::warning(at, message).at_key().help(help));
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Severity, load_str};
+
+    fn stage(kind: &str) -> Option<u8> {
+        match kind {
+            "key_auth" => Some(1),
+            "access" => Some(2),
+            "rate_limit" => Some(3),
+            _ => None,
+        }
+    }
+
+    /// What is said about a document, each as `path: message`.
+    fn said(text: &str) -> Vec<String> {
+        let loaded = load_str(text, "test");
+        assert!(
+            !loaded.diagnostics.has_errors(),
+            "{}",
+            loaded.diagnostics.render(&loaded.sources)
+        );
+        let warnings = lint(&loaded.config, &stage);
+        assert!(
+            warnings
+                .iter()
+                .all(|warning| warning.severity == Severity::Warning)
+        );
+        warnings
+            .iter()
+            .map(|warning| format!("{}: {}", warning.path, warning.message))
+            .collect()
+    }
+
+    const GOOD: &str = "
+listeners: { main: { address: 127.0.0.1:0 } }
+policies: [ { key_auth: {} } ]
+named_policies: { limit: { rate_limit: { key: consumer } } }
+routes:
+  a: { match: { path: /api/** }, policies: [ use: limit, access: {} ], forward: { upstream: u, strip_prefix: /api } }
+  b: { match: { path: '/{x}/y' }, forward: { upstream: u, strip_prefix: /api } }
+  c: { match: { path: '~^/api/' }, forward: { split: [ { upstream: u, weight: 1 }, { upstream: v, weight: 1 } ], sticky: { client_ip: true }, strip_prefix: /api } }
+upstreams: { u: { endpoints: [ http://a ] }, v: { endpoints: [ http://b ] } }
+";
+
+    #[test]
+    fn a_good_document_is_not_talked_about() {
+        assert_eq!(said(GOOD), Vec::<String>::new());
+    }
+
+    #[test]
+    fn doubtful_things_are_said() {
+        let base = "listeners: { main: { address: 127.0.0.1:0 } }\n";
+        let upstream = "upstreams: { u: { endpoints: [ http://a ] } }\n";
+        let cases = [
+            ("", "routes: there are no routes"),
+            (
+                "routes: { a: { match: { path: '/x/{a}' }, reply: {} }, b: { match: { path: '/x/{b}' }, reply: {} } }",
+                "routes.b.match: route `b` matches the same requests as route `a`",
+            ),
+            (
+                "routes: { a: { match: { hosts: [ a, b ], headers: { X: y } }, reply: {} }, b: { match: { hosts: [ b, a ], headers: { x: y }, path: /** }, reply: {} } }",
+                "routes.b.match: route `b` matches the same",
+            ),
+            (
+                "routes: { a: { match: {}, reply: {} } }\nupstreams: { v: { endpoints: [ http://a ] } }",
+                "upstreams.v: no route forwards to upstream `v`",
+            ),
+            (
+                "routes: { a: { match: {}, reply: {} } }\nnamed_policies: { p: { cors: {} } }",
+                "named_policies.p: nothing uses the named policy `p`",
+            ),
+            (
+                "routes: { a: { match: { path: /v2/** }, forward: { upstream: u, strip_prefix: /v1 } } }",
+                "routes.a.forward.strip_prefix: route `a` strips `/v1`, but matches `/v2/**`",
+            ),
+            (
+                "routes: { a: { match: { path: /** }, forward: { upstream: u, strip_prefix: /v1 } } }",
+                "routes.a.forward.strip_prefix: route `a` strips `/v1`, but matches `/**`",
+            ),
+            (
+                "routes: { a: { match: {}, forward: { upstream: u, strip_prefix: /v1 } } }",
+                "routes.a.forward.strip_prefix: route `a` strips `/v1`, but matches any path",
+            ),
+            (
+                "routes: { a: { match: {}, forward: { upstream: u, sticky: { cookie: c } } } }",
+                "routes.a.forward.sticky: route `a` is sticky",
+            ),
+            (
+                "routes: { a: { match: {}, timeout: 2h, forward: { upstream: u } } }",
+                "routes.a.timeout: the timeout of route `a` is `2h`",
+            ),
+            (
+                "admin: { address: '0.0.0.0:9900' }\nroutes: { a: { match: {}, reply: {} } }",
+                "admin.address: the admin listener is at `0.0.0.0:9900`",
+            ),
+            (
+                "client: { timeouts: { total: 1m } }\nroutes: { a: { match: {}, forward: { upstream: u } } }",
+                "upstreams.u.timeouts.total: the timeout of upstream `u` is `1h`",
+            ),
+            (
+                "routes: { a: { match: {}, policies: [ rate_limit: { key: consumer }, key_auth: {} ], reply: {} } }",
+                "routes.a.policies[0].rate_limit: `rate_limit` is keyed by consumer",
+            ),
+            (
+                "policies: [ access: {} ]\nroutes: { a: { match: {}, reply: {} } }",
+                "policies[0].access: `access` judges the consumer",
+            ),
+        ];
+        for (text, expected) in cases {
+            let upstream = if text.contains("upstream: u") {
+                upstream
+            } else {
+                ""
+            };
+            let said = said(&format!("{base}{upstream}{text}\n"));
+            assert_eq!(said.len(), 1, "{text}: {said:?}");
+            assert!(said[0].starts_with(expected), "{text}: {said:?}");
+        }
+    }
+}

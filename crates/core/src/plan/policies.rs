@@ -1,0 +1,100 @@
+//! Chains of policies: inline ones by their path, named ones by their name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::compile::Context;
+use crate::config::{Config, Diagnostic, PolicyEntry, closest};
+use crate::policy::{Chain, Compile, Policy};
+
+/// Where a chain is attached. An exchange meets at most one of each, so each place has one range of
+/// slots, as wide as its longest chain.
+#[derive(Clone, Copy)]
+pub(super) enum Attached {
+    Everywhere,
+    Route,
+    Upstream,
+}
+
+/// Compiles chains. A named policy is compiled once and shared.
+pub(super) struct Chains {
+    named: HashMap<String, Option<Arc<dyn Policy>>>,
+    route_base: usize,
+    upstream_base: usize,
+}
+
+impl Chains {
+    pub fn new(config: &Config) -> Self {
+        let route_base = config.policies.len();
+        let longest = config.routes.values().map(|route| route.policies.len()).max().unwrap_or(0);
+        Self { named: HashMap::new(), route_base, upstream_base: route_base + longest }
+    }
+
+    /// The chain at `path`; what is wrong with it is noted in the context.
+    pub fn chain(&mut self, cx: &mut Context<'_>, attached: Attached, path: &str, entries: &[PolicyEntry]) -> Chain {
+        let base = match attached {
+            Attached::Everywhere => 0,
+            Attached::Route => self.route_base,
+            Attached::Upstream => self.upstream_base,
+        };
+        let mut policies = Vec::with_capacity(entries.len());
+        for (i, entry) in entries.iter().enumerate() {
+            let path = format!("{path}[{i}]");
+            policies.extend(match entry {
+                PolicyEntry::Use(name) => self.named(cx, name),
+                PolicyEntry::Inline { .. } => compile(cx, &path, &path, entry),
+            });
+        }
+        Chain::new(base, policies)
+    }
+
+    fn named(&mut self, cx: &mut Context<'_>, name: &str) -> Option<Arc<dyn Policy>> {
+        if let Some(policy) = self.named.get(name) {
+            return policy.clone();
+        }
+        let policy = cx.config.named_policies.get(name).and_then(|entry| {
+            compile(cx, &format!("named_policies.{name}"), &format!("named:{name}"), entry)
+        });
+        self.named.insert(name.to_owned(), policy.clone());
+        policy
+    }
+}
+
+/// Compiles named policies that nobody uses, so that their mistakes are found too.
+pub(super) fn check_unused(cx: &mut Context<'_>, chains: &mut Chains) {
+    for name in cx.config.named_policies.keys() {
+        chains.named(cx, name);
+    }
+}
+
+fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry) -> Option<Arc<dyn Policy>> {
+    let PolicyEntry::Inline { kind: name, settings } = entry else {
+        cx.diagnostics.push(Diagnostic::error(path, "a named policy cannot refer to another by `use`"));
+        return None;
+    };
+    let kinds = cx.inputs.kinds;
+    let Some(kind) = kinds.iter().find(|kind| kind.name == name) else {
+        let unknown = Diagnostic::error(format!("{path}.{name}"), format!("there is no policy kind `{name}`")).at_key();
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
+        cx.diagnostics.push(match closest(name, names.iter().copied()) {
+            Some(near) => unknown.hint(format!("did you mean `{near}`?")),
+            None => unknown.help(format!("kinds are `{}`", names.join("`, `"))),
+        });
+        return None;
+    };
+    let mut policy = Compile {
+        path: format!("{path}.{name}"),
+        identity: identity.to_owned(),
+        states: cx.inputs.states,
+        reader: cx.inputs.reader,
+        evictions: cx.inputs.metrics.events().evictions.clone(),
+        files: &mut cx.files,
+    };
+    match (kind.compile)(settings, &mut policy) {
+        Ok(policy) => Some(policy),
+        Err(diagnostics) => {
+            cx.diagnostics.extend(diagnostics);
+            None
+        }
+    }
+}

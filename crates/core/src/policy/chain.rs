@@ -1,0 +1,84 @@
+//! Runs policies in the order written, and back.
+
+use std::sync::Arc;
+
+use super::{Policy, Step, Verdict};
+use crate::exchange::{Exchange, Response};
+use crate::failure::Failure;
+
+/// How many policies of a chain ran their request hook; the way back visits the same ones.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Progress(usize);
+
+/// Policies in the order written. `base` keeps the slots of several chains of one exchange apart.
+pub struct Chain {
+    base: usize,
+    policies: Box<[Arc<dyn Policy>]>,
+}
+
+impl Chain {
+    /// A chain whose first policy has slot `base`.
+    pub fn new(base: usize, policies: Vec<Arc<dyn Policy>>) -> Self {
+        Self { base, policies: policies.into() }
+    }
+
+    /// How many policies it has.
+    pub fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// True if it has none.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// Runs the request hooks until one answers or fails; `progress` says how far it got.
+    pub async fn on_request(
+        &self,
+        ex: &mut Exchange,
+        progress: &mut Progress,
+    ) -> Result<Option<Response>, Failure> {
+        for (i, policy) in self.policies.iter().enumerate() {
+            ex.enter(self.base + i);
+            progress.0 = i + 1;
+            let bound = ex.clock().clone();
+            let outcome = match policy.on_request(ex) {
+                Step::Ready(outcome) => outcome,
+                Step::Pending(decision) => bound.within_total(decision).await?,
+            };
+            if let Verdict::Respond(reply) = outcome? {
+                return Ok(Some(*reply));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs the response hooks in reverse, for the policies whose request hook ran.
+    pub async fn on_response(
+        &self,
+        progress: Progress,
+        ex: &mut Exchange,
+        response: &mut Response,
+    ) -> Result<(), Failure> {
+        for (i, policy) in self.policies.iter().enumerate().take(progress.0).rev() {
+            ex.enter(self.base + i);
+            let bound = ex.clock().clone();
+            let outcome = match policy.on_response(ex, response) {
+                Step::Ready(outcome) => outcome,
+                Step::Pending(decision) => bound.within_total(decision).await?,
+            };
+            if let Verdict::Respond(other) = outcome? {
+                *response = *other;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the finish hooks in reverse, for the policies whose request hook ran.
+    pub fn on_finish(&self, progress: Progress, ex: &mut Exchange) {
+        for (i, policy) in self.policies.iter().enumerate().take(progress.0).rev() {
+            ex.enter(self.base + i);
+            policy.on_finish(ex);
+        }
+    }
+}

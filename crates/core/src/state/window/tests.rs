@@ -1,0 +1,237 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Used, Windows};
+use crate::telemetry::metrics::Count;
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Counters and a clock that says what it is told.
+struct Bench {
+    windows: Windows,
+    epoch: Instant,
+    evicted: Arc<Count>,
+}
+
+impl Bench {
+    fn new(capacity: usize) -> Self {
+        let (epoch, evicted) = (Instant::now(), Arc::<Count>::default());
+        Bench {
+            windows: Windows::new(WINDOW, capacity, epoch, Arc::clone(&evicted)),
+            epoch,
+            evicted,
+        }
+    }
+
+    fn at(&self, key: &str, limit: u64, cost: u64, at: Duration) -> Used {
+        self.windows.count(key.as_bytes(), limit, cost, self.epoch + at)
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn just_before(at: Duration) -> Duration {
+    at.saturating_sub(Duration::from_nanos(1))
+}
+
+#[test]
+fn a_key_has_its_limit_and_learns_when_to_come_back() {
+    let bench = Bench::new(100);
+    for i in 1..=3 {
+        let used = bench.at("a", 3, 1, seconds(2.0));
+        assert_eq!(
+            (used.admitted, used.used, used.remaining, used.retry_after),
+            (true, i, 3 - i, None)
+        );
+    }
+    let refused = bench.at("a", 3, 1, seconds(4.0));
+    assert!(!refused.admitted);
+    assert_eq!(
+        (refused.used, refused.remaining, refused.resets_in),
+        (3, 0, seconds(16.0))
+    );
+    // Six seconds to the end of the window, then a third of the next until one of three has faded.
+    let wait = refused.retry_after.unwrap();
+    assert_eq!(wait.as_millis(), 9_333);
+    assert!(!bench.at("a", 3, 1, just_before(seconds(4.0) + wait)).admitted);
+    assert!(bench.at("a", 3, 1, seconds(4.0) + wait).admitted);
+    assert!(
+        bench.at("b", 3, 1, seconds(4.0)).admitted,
+        "others are not concerned"
+    );
+}
+
+#[test]
+fn refusals_are_not_counted_and_silence_forgives() {
+    let bench = Bench::new(100);
+    assert!(bench.at("a", 1, 1, seconds(0.0)).admitted);
+    for i in 1..20 {
+        assert!(!bench.at("a", 1, 1, seconds(f64::from(i))).admitted, "{i}");
+    }
+    let used = bench.at("a", 1, 1, seconds(20.0));
+    assert_eq!((used.admitted, used.used), (true, 1));
+    let untouched = bench.at("a", 1, 0, seconds(100.0));
+    assert_eq!((untouched.used, untouched.resets_in), (0, Duration::ZERO));
+}
+
+#[test]
+fn waiting_is_exact_whatever_the_cost() {
+    let mut random = 7_u64;
+    let mut next = |below: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let bench = Bench::new(100_000);
+    let mut refusals = 0;
+    for key in 0..200 {
+        let key = format!("key {key}");
+        let (limit, mut now) = (1 + next(50), Duration::ZERO);
+        for _ in 0..100 {
+            now += Duration::from_millis(next(1_500));
+            let cost = 1 + next(limit.min(7));
+            let used = bench.at(&key, limit, cost, now);
+            assert!(used.used <= limit);
+            assert_eq!(used.admitted, used.retry_after.is_none());
+            if let Some(wait) = used.retry_after {
+                refusals += 1;
+                assert!(!bench.at(&key, limit, cost, just_before(now + wait)).admitted);
+                now += wait;
+                assert!(bench.at(&key, limit, cost, now).admitted);
+            }
+        }
+    }
+    assert!(refusals > 1_000, "{refusals}");
+}
+
+#[test]
+fn no_stretch_of_a_window_admits_twice_the_limit() {
+    let bench = Bench::new(100);
+    // The worst a caller can do: everything at the end of a window, then whatever it gets.
+    let mut admitted = Vec::new();
+    for tenth in 99..400_u32 {
+        let at = Duration::from_millis(u64::from(tenth) * 100);
+        while bench.at("a", 100, 1, at).admitted {
+            admitted.push(at);
+        }
+    }
+    let most = admitted.iter().map(|&from| {
+        admitted
+            .iter()
+            .filter(|&&at| at >= from && at < from + WINDOW)
+            .count()
+    });
+    let most = most.max().unwrap();
+    assert!((190..=200).contains(&most), "{most}");
+    // In the long run it is the limit for each window.
+    let long = admitted.iter().filter(|&&at| at >= seconds(20.0)).count();
+    assert!((195..=200).contains(&long), "{long}");
+}
+
+#[test]
+fn what_exceeds_the_whole_limit_never_fits() {
+    let bench = Bench::new(100);
+    let used = bench.at("a", 5, 6, seconds(0.0));
+    assert_eq!((used.admitted, used.retry_after, used.used), (false, None, 0));
+    assert!(!bench.at("a", 0, 1, seconds(0.0)).admitted);
+    assert!(bench.at("a", u64::MAX, u64::MAX, seconds(0.0)).admitted);
+}
+
+#[test]
+fn a_limit_may_change_while_counts_stay() {
+    let bench = Bench::new(100);
+    assert!(bench.at("a", 10, 5, seconds(0.0)).admitted);
+    let used = bench.at("a", 3, 1, seconds(1.0));
+    assert_eq!((used.admitted, used.used, used.remaining), (false, 5, 0));
+    assert!(bench.at("a", 6, 1, seconds(1.0)).admitted);
+}
+
+#[test]
+fn a_clock_behind_the_others_admits_nothing_more() {
+    let bench = Bench::new(100);
+    assert!(bench.at("a", 2, 2, seconds(9.0)).admitted);
+    assert_eq!(bench.at("a", 2, 0, seconds(15.0)).used, 1);
+    let used = bench.at("a", 2, 1, seconds(9.5));
+    assert_eq!((used.admitted, used.used), (false, 2));
+}
+
+#[test]
+fn the_number_of_keys_is_bounded_and_the_active_stay() {
+    let bench = Bench::new(80);
+    assert!(bench.at("busy", 1, 1, seconds(0.0)).admitted);
+    for i in 0..1_000_u32 {
+        let at = Duration::from_millis(u64::from(i));
+        assert!(bench.at(&format!("stranger {i}"), 1, 1, at).admitted);
+        assert!(
+            !bench.at("busy", 1, 1, at).admitted,
+            "not forgotten after {i} others"
+        );
+        assert!(bench.windows.len() <= 80);
+    }
+    assert_eq!(bench.evicted.get() + bench.windows.len() as u64, 1_001);
+    // Those that count for nothing go first and are not missed.
+    let before = bench.evicted.get();
+    for i in 0..70 {
+        bench.at(&format!("later {i}"), 1, 1, seconds(60.0));
+    }
+    assert_eq!(bench.evicted.get(), before);
+}
+
+#[test]
+fn keys_seen_at_the_same_moment_go_one_by_one() {
+    let bench = Bench::new(16);
+    for i in 0..17 {
+        bench.at(&i.to_string(), 1, 1, seconds(1.0));
+    }
+    assert_eq!((bench.windows.len(), bench.evicted.get()), (15, 2));
+}
+
+#[test]
+fn many_threads_get_no_more_than_one() {
+    let bench = Bench::new(100_000);
+    let admitted: Vec<AtomicU64> = (0..20).map(|_| AtomicU64::new(0)).collect();
+    thread::scope(|scope| {
+        for thread in 0..64_u64 {
+            let (bench, admitted) = (&bench, &admitted);
+            scope.spawn(move || {
+                for (window, admitted) in (0..).zip(admitted) {
+                    for i in 0..50 {
+                        // Times of different threads interleave within the window.
+                        let at = WINDOW * (3 * window) + Duration::from_micros(thread * 50 + i);
+                        if bench.at("shared", 1_000, 1, at).admitted {
+                            admitted.fetch_add(1, Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let total: u64 = admitted.iter().map(|count| count.load(Relaxed)).sum();
+    // Threads may be in different windows at once; one that lags finds a later window's counts and gets
+    // what is left there. Never is more than the limit counted in any window.
+    assert!(total <= 20 * 1_000, "{total}");
+    let first = Bench::new(100_000);
+    let got = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    got.fetch_add(
+                        u64::from(first.at("shared", 1_000, 1, seconds(1.0)).admitted),
+                        Relaxed,
+                    );
+                }
+            });
+        }
+    });
+    assert_eq!(got.load(Relaxed), 1_000);
+}

@@ -1,0 +1,371 @@
+//! Every metric, declared once: name, type, labels, help. The exposition and the reference read this.
+//!
+//! Also the closed lists of label values. No label ever takes a value a client can choose.
+
+use std::fmt::Write;
+
+/// How a metric behaves over time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    /// Only grows, until the process or what it describes ends.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts durations in buckets.
+    Histogram,
+}
+
+impl Type {
+    /// The word after `# TYPE`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric and what it means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Family {
+    /// As exposed.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Type,
+    /// Its labels, in the order they are written.
+    pub labels: &'static [&'static str],
+    /// One sentence; units included.
+    pub help: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family {
+        name,
+        kind: Type::Counter,
+        labels,
+        help,
+    }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family {
+        name,
+        kind: Type::Gauge,
+        labels,
+        help,
+    }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family {
+        name,
+        kind: Type::Histogram,
+        labels,
+        help,
+    }
+}
+
+const ROUTE: &[&str] = &["route", "version"];
+const UPSTREAM: &[&str] = &["upstream"];
+const ENDPOINT: &[&str] = &["upstream", "endpoint"];
+
+pub(super) const REQUESTS: Family = counter(
+    "gatehouse_requests_total",
+    &["route", "version", "status"],
+    "Requests answered. Uncommon statuses are counted by class, as 4xx.",
+);
+pub(super) const REQUEST_DURATION: Family = histogram(
+    "gatehouse_request_duration_seconds",
+    ROUTE,
+    "Time from the first byte of a request to the last byte of its answer.",
+);
+pub(super) const REQUEST_BYTES: Family = counter(
+    "gatehouse_request_bytes_total",
+    ROUTE,
+    "Bytes of request bodies received.",
+);
+pub(super) const RESPONSE_BYTES: Family = counter(
+    "gatehouse_response_bytes_total",
+    ROUTE,
+    "Bytes of response bodies sent.",
+);
+pub(super) const IN_FLIGHT: Family = gauge(
+    "gatehouse_requests_in_flight",
+    &[],
+    "Requests begun and not yet finished.",
+);
+pub(super) const OVERHEAD: Family = histogram(
+    "gatehouse_overhead_seconds",
+    &[],
+    "Time the gateway itself spent on a request: its duration without waiting for upstream and client.",
+);
+pub(super) const FAILURES: Family = counter(
+    "gatehouse_failures_total",
+    &["code", "fault"],
+    "Exchanges that failed, by failure code and whose fault it was.",
+);
+pub(super) const TIMEOUTS: Family = counter(
+    "gatehouse_timeouts_total",
+    &["phase"],
+    "Timeouts that ran out, by what was waited for.",
+);
+pub(super) const LIMITS_HIT: Family = counter(
+    "gatehouse_limits_hit_total",
+    &["setting"],
+    "Bounds that were hit, by the setting that sets them.",
+);
+pub(super) const CLIENT_BYTES: Family = counter(
+    "gatehouse_client_bytes_total",
+    &["direction"],
+    "Bytes read from and written to client connections, heads included.",
+);
+pub(super) const ACCEPTED: Family = counter(
+    "gatehouse_connections_accepted_total",
+    &["listener"],
+    "Client connections accepted.",
+);
+pub(super) const CONNECTIONS: Family = gauge(
+    "gatehouse_connections_active",
+    &["listener"],
+    "Client connections open.",
+);
+pub(super) const REFUSED: Family = counter(
+    "gatehouse_connections_refused_total",
+    &["listener", "reason"],
+    "Client connections closed at once, by reason.",
+);
+pub(super) const UPSTREAM_DURATION: Family = histogram(
+    "gatehouse_upstream_duration_seconds",
+    UPSTREAM,
+    "Time from the start of an attempt to the last byte of the upstream's answer.",
+);
+pub(super) const ATTEMPTS: Family = counter(
+    "gatehouse_upstream_attempts_total",
+    UPSTREAM,
+    "Requests sent to the upstream, retries included.",
+);
+pub(super) const RETRIES: Family = counter(
+    "gatehouse_upstream_retries_total",
+    UPSTREAM,
+    "Attempts after the first of an exchange.",
+);
+pub(super) const UPSTREAM_RESPONSES: Family = counter(
+    "gatehouse_upstream_responses_total",
+    &["upstream", "class"],
+    "Final answers of the upstream, by class of status.",
+);
+pub(super) const UPSTREAM_FAILURES: Family = counter(
+    "gatehouse_upstream_failures_total",
+    &["upstream", "code"],
+    "Attempts that failed, by failure code.",
+);
+pub(super) const UPSTREAM_IN_FLIGHT: Family = gauge(
+    "gatehouse_upstream_requests_in_flight",
+    UPSTREAM,
+    "Attempts begun and not yet finished.",
+);
+pub(super) const OPENED: Family = counter(
+    "gatehouse_upstream_connections_opened_total",
+    UPSTREAM,
+    "Connections to the upstream established.",
+);
+pub(super) const REUSED: Family = counter(
+    "gatehouse_upstream_connections_reused_total",
+    UPSTREAM,
+    "Attempts sent on a connection kept from before.",
+);
+pub(super) const CLOSED: Family = counter(
+    "gatehouse_upstream_connections_closed_total",
+    &["upstream", "reason"],
+    "Connections to the upstream closed, by reason.",
+);
+pub(super) const IDLE: Family = gauge(
+    "gatehouse_upstream_connections_idle",
+    UPSTREAM,
+    "Connections kept for the next request.",
+);
+pub(super) const ENDPOINT_ATTEMPTS: Family = counter(
+    "gatehouse_endpoint_attempts_total",
+    ENDPOINT,
+    "Requests sent to the endpoint.",
+);
+pub(super) const ENDPOINT_FAILURES: Family = counter(
+    "gatehouse_endpoint_failures_total",
+    ENDPOINT,
+    "Attempts at the endpoint that failed.",
+);
+pub(super) const ENDPOINT_IN_FLIGHT: Family = gauge(
+    "gatehouse_endpoint_requests_in_flight",
+    ENDPOINT,
+    "Attempts begun and not yet finished.",
+);
+pub(super) const ACCESS_LINES: Family = counter(
+    "gatehouse_access_log_lines_total",
+    &[],
+    "Access log lines written.",
+);
+pub(super) const ACCESS_DROPPED: Family = counter(
+    "gatehouse_access_log_dropped_total",
+    &[],
+    "Access log lines lost: the writer could not keep up, or writing failed.",
+);
+pub(super) const ACCESS_ERRORS: Family = counter(
+    "gatehouse_access_log_errors_total",
+    &[],
+    "Failed attempts to open or write the access log.",
+);
+pub(super) const DNS: Family = counter(
+    "gatehouse_dns_lookups_total",
+    &["result"],
+    "Name lookups; stale means failed, and the last known addresses were used.",
+);
+pub(super) const EVICTIONS: Family = counter(
+    "gatehouse_window_evictions_total",
+    &[],
+    "Keys dropped from full rate-limit windows before their time.",
+);
+pub(super) const OVERFLOW: Family = counter(
+    "gatehouse_metric_series_overflow_total",
+    &["label"],
+    "Names that got no series of their own because there are too many; they are counted as `_overflow`.",
+);
+pub(super) const RELOADS: Family = counter(
+    "gatehouse_config_reloads_total",
+    &["result"],
+    "Configurations loaded after the first.",
+);
+pub(super) const CONFIG_APPLIED: Family = gauge(
+    "gatehouse_config_applied_timestamp_seconds",
+    &[],
+    "When the configuration in use was applied, in seconds since 1970.",
+);
+pub(super) const CONFIG_INFO: Family = gauge(
+    "gatehouse_config_info",
+    &["hash"],
+    "Always 1; the label identifies the configuration in use.",
+);
+pub(super) const WORKERS: Family = gauge("gatehouse_workers", &[], "Worker threads.");
+pub(super) const BUILD_INFO: Family = gauge(
+    "gatehouse_build_info",
+    &["version"],
+    "Always 1; the label is the version of the program.",
+);
+pub(super) const START_TIME: Family = gauge(
+    "process_start_time_seconds",
+    &[],
+    "When the process started, in seconds since 1970.",
+);
+pub(super) const CPU: Family = counter(
+    "process_cpu_seconds_total",
+    &[],
+    "CPU time used, user and system, in seconds.",
+);
+pub(super) const MEMORY: Family = gauge("process_resident_memory_bytes", &[], "Memory in RAM, in bytes.");
+pub(super) const FILES: Family = gauge("process_open_fds", &[], "Open file descriptors.");
+
+/// Every metric, in the order they are exposed.
+pub const FAMILIES: &[Family] = &[
+    REQUESTS,
+    REQUEST_DURATION,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    IN_FLIGHT,
+    OVERHEAD,
+    FAILURES,
+    TIMEOUTS,
+    LIMITS_HIT,
+    CLIENT_BYTES,
+    ACCEPTED,
+    CONNECTIONS,
+    REFUSED,
+    UPSTREAM_DURATION,
+    ATTEMPTS,
+    RETRIES,
+    UPSTREAM_RESPONSES,
+    UPSTREAM_FAILURES,
+    UPSTREAM_IN_FLIGHT,
+    OPENED,
+    REUSED,
+    CLOSED,
+    IDLE,
+    ENDPOINT_ATTEMPTS,
+    ENDPOINT_FAILURES,
+    ENDPOINT_IN_FLIGHT,
+    ACCESS_LINES,
+    ACCESS_DROPPED,
+    ACCESS_ERRORS,
+    DNS,
+    EVICTIONS,
+    OVERFLOW,
+    RELOADS,
+    CONFIG_APPLIED,
+    CONFIG_INFO,
+    WORKERS,
+    BUILD_INFO,
+    START_TIME,
+    CPU,
+    MEMORY,
+    FILES,
+];
+
+/// The text of `docs/reference/metrics.md`.
+pub fn metrics_markdown() -> String {
+    let mut out = String::from(
+        "# Metrics\n\n\
+         <!-- Generated by `gatehouse reference`; do not edit. -->\n\n\
+         The admin listener serves these at `/metrics` in the Prometheus text format, version 0.0.4.\n\n\
+         The number of series is bounded: labels come from the configuration, never from requests. Routes, \
+         upstreams, endpoints and listeners beyond a fixed number share the series `_overflow`; requests that \
+         no route matches are counted as `_none`. Routes that were never used have no series yet.\n\n\
+         | metric | type | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for family in FAMILIES {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} |",
+            family.name,
+            family.kind.name(),
+            labels.join(", "),
+            family.help,
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut seen = HashSet::new();
+        for family in FAMILIES {
+            assert!(seen.insert(family.name), "{} twice", family.name);
+            assert_eq!(
+                family.name.ends_with("_total"),
+                family.kind == Type::Counter,
+                "{}",
+                family.name
+            );
+            if family.kind == Type::Histogram {
+                assert!(family.name.ends_with("_seconds"), "{}", family.name);
+            }
+            assert!(
+                family.help.ends_with('.') && !family.help.contains(['\n', '\\', '|']),
+                "{}",
+                family.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_reference_has_every_metric() {
+        let text = metrics_markdown();
+        for family in FAMILIES {
+            assert!(text.contains(&format!("| `{}` |", family.name)));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Closes an exchange exactly once: the policies' last hook, the counts, the line in the access log.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::exchange::Exchange;
+use crate::failure::{Code, Failure, Fault};
+use crate::telemetry::access::Line;
+use crate::telemetry::metrics::Done;
+use crate::upstream::endpoint::Endpoint;
+use crate::worker::Worker;
+
+/// What is remembered of an exchange for its end.
+pub(crate) struct Record {
+    started: Instant,
+    /// The status of the response; 0 until there is one.
+    pub status: u16,
+    /// Body bytes taken from the client.
+    pub bytes_in: u64,
+    /// Bytes written to the client.
+    pub bytes_out: u64,
+    /// The upstream's index in the plan.
+    pub upstream: Option<usize>,
+    endpoint: Option<Arc<Endpoint>>,
+    attempts: u32,
+    /// Nanoseconds from the start of the last attempt to the endpoint's last byte.
+    upstream_time: Rc<Cell<u64>>,
+    code: Option<Code>,
+    open: bool,
+}
+
+impl Record {
+    /// Begins with the first byte of a request.
+    pub fn begin(worker: &Worker, started: Instant) -> Self {
+        worker.metrics.in_flight.inc();
+        Self {
+            started,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            upstream_time: worker.spare_cell(),
+            code: None,
+            open: true,
+        }
+    }
+
+    /// When the first byte of the request was there.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// An attempt begins.
+    pub fn attempt(&mut self, endpoint: &Arc<Endpoint>) {
+        self.attempts += 1;
+        self.endpoint = Some(endpoint.clone());
+    }
+
+    /// Where the time of the attempt is written.
+    pub fn upstream_time(&self) -> Rc<Cell<u64>> {
+        self.upstream_time.clone()
+    }
+
+    /// A failure that became the response.
+    pub fn failed(&mut self, failure: &Failure) {
+        self.code = Some(failure.code());
+    }
+
+    /// A failure after the response's head was out.
+    pub fn broke(&mut self, failure: &Failure) {
+        self.code.get_or_insert(failure.code());
+    }
+}
+
+impl Exchange {
+    /// Closes the exchange. Later calls do nothing.
+    pub(crate) fn close(&mut self) {
+        if !std::mem::take(&mut self.record.open) {
+            return;
+        }
+        let plan = self.plan.clone();
+        if let Some(route) = self.route.and_then(|i| plan.routes.get(i)) {
+            route.policies.on_finish(self.ran.route, self);
+        }
+        plan.policies.on_finish(self.ran.global, self);
+
+        let ended = Instant::now();
+        let latency = nanos(ended, self.record.started);
+        let upstream_time = self.record.upstream_time.get();
+        self.count(latency, upstream_time);
+        if plan.access_log {
+            self.log(latency, upstream_time);
+        }
+        let cell = std::mem::take(&mut self.record.upstream_time);
+        self.worker.recycle_cell(cell);
+    }
+
+    fn count(&self, latency: u64, upstream_time: u64) {
+        let (worker, record) = (&self.worker, &self.record);
+        let shard = &worker.metrics;
+        shard.in_flight.dec();
+        shard.bytes_in.add(record.bytes_in);
+        shard.bytes_out.add(record.bytes_out);
+        shard.overhead.observe(latency.saturating_sub(upstream_time));
+        if let Some(code) = record.code {
+            shard.failed(code);
+        }
+        let done = Done {
+            status: self.status(),
+            duration: latency,
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+        };
+        let stats = self.route().map_or(&self.plan.unmatched, |route| &route.stats);
+        stats.record(worker.index, &done);
+        if let Some(upstream) = record.upstream.and_then(|i| self.plan.upstreams.get(i)) {
+            upstream.stats.shard(worker.index).duration.observe(upstream_time);
+        }
+    }
+
+    /// The status sent; 499 if the client left before there was one.
+    fn status(&self) -> u16 {
+        if self.record.status == 0 { Code::ClientGone.status() } else { self.record.status }
+    }
+
+    fn log(&self, latency: u64, upstream_time: u64) {
+        let (record, head) = (&self.record, &self.request.head);
+        let route = self.route();
+        let upstream = record.upstream.and_then(|i| self.plan.upstreams.get(i));
+        let target = head.raw_target();
+        let line = Line {
+            timestamp: self.worker.stamp(record.started),
+            request_id: self.ids.request.as_bytes(),
+            correlation_id: self.ids.correlation.as_bytes(),
+            method: head.method.as_str().as_bytes(),
+            path: target.split('?').next().unwrap_or(target).as_bytes(),
+            status: self.status(),
+            latency,
+            overhead: latency.saturating_sub(upstream_time),
+            upstream_time: (record.attempts > 0).then_some(upstream_time),
+            api_key: None,
+            user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),
+            client_ip: self.client.text.as_str(),
+            host: head.authority().as_bytes(),
+            protocol: head.version.as_str(),
+            listener: &self.connection.listener.name,
+            route: route.map(|route| &*route.name),
+            version: route.map(|route| &*route.version).filter(|version| !version.is_empty()),
+            upstream: upstream.map(|upstream| &*upstream.name),
+            endpoint: record.endpoint.as_ref().map(|endpoint| &*endpoint.label),
+            attempts: record.attempts,
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            code: record.code,
+        };
+        self.worker.access.borrow_mut().write(&line);
+    }
+}
+
+/// Closes an exchange that its driver could not: a panic, or a connection torn down.
+pub(crate) fn close_abandoned(ex: &mut Exchange) {
+    if ex.record.open {
+        let code = if std::thread::panicking() { Code::Internal } else { Code::ClientGone };
+        debug_assert!(matches!(code.fault(), Fault::Gateway | Fault::Client));
+        ex.record.code.get_or_insert(code);
+        ex.close();
+    }
+}
+
+fn nanos(later: Instant, earlier: Instant) -> u64 {
+    u64::try_from(later.saturating_duration_since(earlier).as_nanos()).unwrap_or(u64::MAX)
+}

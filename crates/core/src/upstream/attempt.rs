@@ -1,0 +1,185 @@
+//! One request to one endpoint: connect or reuse, send, read the head of the response.
+//!
+//! The request's body may still be on its way when the response begins; the response's body then
+//! takes it along ([`super::body::Download`]). A connection goes back to the pool before the response
+//! is written to the client, when the whole of it has arrived.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use gatehouse_http1::{Decoder, Framing, Known, Method, Parsed, ResponseHead, encode};
+
+use super::Upstream;
+use super::body::{Download, Upload, protocol};
+use super::endpoint::Endpoint;
+use super::lease::Lease;
+use super::pool::PooledStream;
+use super::talk::Talk;
+use crate::action::rewrite;
+use crate::body::Body;
+use crate::config::{Address, HostHeader};
+use crate::exchange::{Exchange, Response};
+use crate::failure::{Code, Failure};
+use crate::io::{Buffer, Intake, Phase, Sender, Stream};
+use crate::telemetry::metrics::Closed;
+
+/// An attempt that failed.
+pub(crate) struct Failed {
+    pub failure: Failure,
+    /// True if no endpoint has seen anything of the request and its body is back in the exchange: any
+    /// request may then be tried elsewhere.
+    pub unsent: bool,
+}
+
+/// Sends the exchange's request to `endpoint` and reads the head of its response.
+///
+/// A reused connection may turn out to have been closed just then. If no byte of a response came, the
+/// request is sent once more on a new connection, provided that nothing of it left or that it is
+/// idempotent and still at hand as a whole (RFC 9110 9.2.2, RFC 9112 9.3.1).
+pub(crate) async fn send(
+    ex: &mut Exchange,
+    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+    host: &HostHeader,
+) -> Result<Response, Failed> {
+    let since = Instant::now();
+    let mut stream = match connect(ex, upstream, endpoint, false).await {
+        Ok(stream) => stream,
+        Err(failure) => return Err(Failed { failure, unsent: true }),
+    };
+    let framing = request_framing(ex);
+    let mut staged = ex.worker.spare_staging();
+    encode_head(&mut staged, ex, endpoint, host, framing);
+    let mut upload = Upload { sender: Sender::new(staged, framing), body: std::mem::take(&mut ex.request.body) };
+    if !upload.body.is_finished() && ex.request.head.headers.contains(Known::Expect) {
+        upload.sender.allow_body(false);
+    }
+    loop {
+        let reused = stream.is_reused();
+        let mut lease = Lease::new(ex, upstream, endpoint, stream, since);
+        ex.clock.leave();
+        let mut talk = Talk::new(ex, upstream);
+        let failure = match talk.heads(ex, &mut lease, &mut upload).await {
+            Ok((head, parsed, buffer)) => return respond(ex, upstream, lease, upload, head, &parsed, buffer),
+            Err(failure) => failure,
+        };
+        lease.spoil(Closed::Failed);
+        drop(lease);
+        let is_idempotent = ex.request.head.method.is_idempotent();
+        let repeatable = upload.sender.is_unsent() || (is_idempotent && upload.sender.is_replayable());
+        let broke = matches!(failure.code(), Code::UpstreamReset);
+        if !(reused && broke && !talk.answered && repeatable) {
+            ex.worker.keep_staging(upload.sender.into_staging());
+            ex.request.body = upload.body;
+            return Err(Failed { failure, unsent: false });
+        }
+        upload.sender.rewind();
+        upstream.stats.shard(ex.worker.index).retries.inc();
+        stream = match connect(ex, upstream, endpoint, true).await {
+            Ok(stream) => stream,
+            Err(failure) => return Err(Failed { failure, unsent: false }),
+        };
+    }
+}
+
+/// A pooled connection, unless `fresh`; else a new one.
+async fn connect(ex: &mut Exchange, upstream: &Upstream, endpoint: &Arc<Endpoint>, fresh: bool) -> Result<PooledStream, Failure> {
+    let worker = ex.worker.clone();
+    if !fresh {
+        if let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
+            upstream.stats.shard(worker.index).reused.inc();
+            return Ok(stream);
+        }
+    }
+    let mut dialling = pin!(dial(endpoint));
+    let connected = poll_fn(|cx| match dialling.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
+            Failure::new(Code::ConnectFailed).detail(format!("cannot connect to {}", endpoint.label)).source(error)
+        })),
+        Poll::Pending => ex.clock.wait(cx, Phase::Connect, upstream.timeouts.connect).map(Err),
+    })
+    .await;
+    ex.clock.leave();
+    match connected {
+        Ok(stream) => {
+            endpoint.connected();
+            Ok(PooledStream::new(stream, worker.now(), endpoint, upstream.stats.clone(), worker.index))
+        }
+        Err(failure) => {
+            endpoint.connect_failed();
+            Err(failure)
+        }
+    }
+}
+
+/// Connects to an endpoint's address, then to its other one if it has one.
+async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
+    match (Stream::connect(endpoint.address()).await, endpoint.alternate) {
+        (Err(_), Some(other)) => Stream::connect(&Address::Tcp(other)).await,
+        (result, _) => result,
+    }
+}
+
+/// Where the request's body will end, in our own framing.
+fn request_framing(ex: &Exchange) -> Framing {
+    match (&ex.request.body, ex.request.body.exact_len()) {
+        // A method that usually has a body gets `content-length: 0` (RFC 9110 8.6).
+        (Body::Empty, _) if matches!(ex.request.head.method, Method::Post | Method::Put | Method::Patch) => Framing::Length(0),
+        (Body::Empty, _) => Framing::None,
+        (_, Some(n)) => Framing::Length(n),
+        (_, None) => Framing::Chunked,
+    }
+}
+
+fn encode_head(out: &mut Vec<u8>, ex: &Exchange, endpoint: &Endpoint, host: &HostHeader, framing: Framing) {
+    let head = &ex.request.head;
+    encode::request_line(out, &head.method, head.path(), head.query());
+    let host = rewrite::host(host, head.authority(), &endpoint.authority);
+    encode::field(out, b"host", host.as_bytes());
+    encode::fields(out, &head.headers);
+    encode::framing(out, framing);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Makes the response: its body complete in memory if all of it has arrived, else to be streamed.
+fn respond(
+    ex: &mut Exchange,
+    upstream: &Upstream,
+    mut lease: Lease,
+    upload: Upload,
+    head: ResponseHead,
+    parsed: &Parsed,
+    buffer: Buffer,
+) -> Result<Response, Failed> {
+    lease.learn(&head, parsed);
+    let mut intake = Intake::new(buffer, Decoder::new(parsed.framing, &upstream.head));
+    if let Err(error) = intake.decode() {
+        return Err(Failed { failure: protocol(&error), unsent: false });
+    }
+    let sent = upload.sender.is_done();
+    let whole = intake.is_complete() && intake.trailers().is_none();
+    let body = if whole {
+        if intake.surplus() > 0 || !sent {
+            lease.spoil(Closed::NotReusable);
+        }
+        lease.end_time();
+        lease.give_back();
+        ex.request.body = upload.body;
+        ex.worker.keep_staging(upload.sender.into_staging());
+        if intake.data().is_empty() { Body::Empty } else { Body::Buffered(intake.into_body()) }
+    } else {
+        let upload = if sent {
+            ex.worker.keep_staging(upload.sender.into_staging());
+            None
+        } else {
+            ex.clock.go_duplex();
+            Some(upload)
+        };
+        Body::Source(Box::new(Download::new(intake, lease, upload, ex.clock.clone(), upstream.timeouts.idle)))
+    };
+    Ok(Response { head, body, declared_length: parsed.declared_length, close: false })
+}

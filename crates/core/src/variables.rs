@@ -1,0 +1,65 @@
+//! The values of the variables in templates, for one exchange.
+
+use gatehouse_http1::Known;
+
+use crate::config::{Selector, Variable};
+use crate::exchange::Exchange;
+use crate::route::{cookies, query_values};
+
+impl Exchange {
+    /// Appends the value of a variable; nothing if it has none.
+    ///
+    /// Paths and captures are those the route was matched by, also after the path was rewritten.
+    pub fn variable(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let head = &self.request.head;
+        let headers = &head.headers;
+        match variable {
+            Variable::Method => out.extend_from_slice(head.method.as_str().as_bytes()),
+            Variable::Host => out.extend(head.authority().bytes().map(|b| b.to_ascii_lowercase())),
+            Variable::Path => out.extend_from_slice(self.path().as_bytes()),
+            Variable::Query => out.extend_from_slice(head.query().unwrap_or_default().as_bytes()),
+            Variable::Scheme => out.extend_from_slice(self.client.scheme.as_bytes()),
+            Variable::RequestId => out.extend_from_slice(self.ids.request.as_bytes()),
+            Variable::Header(name) => out.extend_from_slice(headers.find(name.as_bytes()).unwrap_or_default()),
+            Variable::QueryParam(name) => {
+                let query = head.query().unwrap_or_default();
+                if let Some(value) = query_values(query, name).next() {
+                    out.extend_from_slice(&value);
+                }
+            }
+            Variable::Cookie(name) => out.extend_from_slice(cookies(headers, name).next().unwrap_or_default()),
+            Variable::ClientIp => out.extend_from_slice(self.client.text.as_bytes()),
+            Variable::RouteName => out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes()),
+            Variable::Capture(name) => {
+                let at = self.route().and_then(|route| route.captures.iter().position(|known| **known == **name));
+                let text = at.and_then(|at| self.captures.text(at, self.path()));
+                out.extend_from_slice(text.unwrap_or_default().as_bytes());
+            }
+        }
+    }
+
+    /// The path the route was matched by.
+    pub fn path(&self) -> &str {
+        self.matched_path.as_deref().unwrap_or_else(|| self.request.head.path())
+    }
+
+    /// Appends what a limit or a sticky choice is keyed by. Different selectors never give the same key.
+    pub fn select(&self, selector: &Selector, out: &mut Vec<u8>) {
+        match selector {
+            Selector::ClientIp => match self.client.ip {
+                std::net::IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+                // One subscriber has at least a /64 and could take a new address for each request.
+                std::net::IpAddr::V6(ip) => out.extend(ip.octets().iter().take(8)),
+            },
+            Selector::Route => out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes()),
+            // No policy finds a consumer yet; all are the same nobody.
+            Selector::Consumer | Selector::Global => {}
+            Selector::Header(name) => {
+                let headers = &self.request.head.headers;
+                let value = Known::of(name.as_bytes())
+                    .map_or_else(|| headers.find(name.as_bytes()), |known| headers.get(known));
+                out.extend_from_slice(value.unwrap_or_default());
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From a file or a text to a document that can run, or to diagnostics on standard error.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use gatehouse_core::config::{self, Config, Diagnostic, Loaded, Reader, Sources};
+use gatehouse_core::plan::{Plan, lint};
+use gatehouse_core::failure::failures_markdown;
+use gatehouse_core::policy::Kind;
+use gatehouse_core::server;
+use gatehouse_core::telemetry::metrics::metrics_markdown;
+use gatehouse_policies::KINDS;
+
+use serde_json::Value;
+
+use crate::reference::{Inputs, KindInput};
+use crate::run::Source;
+
+/// A document as loaded: good, or with diagnostics that say what is wrong.
+pub(crate) struct Document {
+    pub(crate) config: Config,
+    pub(crate) reader: Reader,
+    /// Identifies the text.
+    pub(crate) hash: String,
+    /// The files it was read from.
+    pub(crate) files: Vec<PathBuf>,
+    sources: Sources,
+}
+
+impl Document {
+    /// Loads and lints; warnings are printed. `Err`: what is wrong, already printed.
+    pub(crate) fn load(source: &Source) -> Result<Self, Bad> {
+        let loaded = match source {
+            Source::File(file) => config::load(file),
+            Source::Text { name, text } => config::load_str(text, name),
+        };
+        let Loaded { config, sources, watch, mut diagnostics, reader } = loaded;
+        let failed = diagnostics.has_errors();
+        if !failed {
+            diagnostics.extend(lint::lint(&config, &stage));
+            diagnostics.locate(&sources);
+        }
+        say(&diagnostics.render(&sources));
+        if failed {
+            return Err(Bad { files: watch });
+        }
+        let hash = hash(&sources);
+        Ok(Self { config, reader, hash, files: watch, sources })
+    }
+
+    /// Prints what is wrong with the document beyond its text.
+    pub(crate) fn report(&self, diagnostics: Vec<Diagnostic>) {
+        let mut all = config::Diagnostics::default();
+        all.extend(diagnostics);
+        all.locate(&self.sources);
+        say(&all.render(&self.sources));
+    }
+
+    /// Compiles it without running it. `None`: what is wrong was printed.
+    pub(crate) fn compile(&self) -> Option<Plan> {
+        server::check(&self.config, &self.reader, KINDS).map_err(|diagnostics| self.report(diagnostics)).ok()
+    }
+}
+
+/// A document that cannot be used. What is wrong was printed.
+pub(crate) struct Bad {
+    /// The files it was read from: a change of them may mend it.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Loads and compiles a file; `None` if it is not good, which was printed.
+pub(crate) fn checked(file: &Path) -> Option<(Document, Plan)> {
+    let document = Document::load(&Source::File(file.to_owned())).ok()?;
+    let plan = document.compile()?;
+    Some((document, plan))
+}
+
+/// The stage of a kind, as the lint wants it.
+fn stage(kind: &str) -> Option<u8> {
+    KINDS.iter().find(|known| known.name == kind).map(|known| known.stage as u8)
+}
+
+fn hash(sources: &Sources) -> String {
+    let mut hasher = DefaultHasher::new();
+    for file in sources.files() {
+        file.text().hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+/// To standard error, whole; if that is gone there is nobody to tell.
+fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The JSON Schema of the configuration, every kind of policy included.
+pub(crate) fn schema() -> Value {
+    let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, (kind.schema)())).collect();
+    config::schema::document(&kinds)
+}
+
+/// Everything that the reference pages are made from.
+pub(crate) fn reference_inputs(command: clap::Command) -> Inputs {
+    let kind = |kind: &Kind| KindInput {
+        name: kind.name.to_owned(),
+        stage: format!("{:?}", kind.stage).to_lowercase(),
+        schema: (kind.schema)(),
+        example: kind.example.to_owned(),
+    };
+    Inputs {
+        schema: schema(),
+        kinds: KINDS.iter().map(kind).collect(),
+        failures: failures_markdown(),
+        metrics: metrics_markdown(),
+        command,
+    }
+}

@@ -1,0 +1,439 @@
+//! The real binary as a child process: started on free ports, reloaded, stopped, and asked how it is.
+//!
+//! A test gives the YAML; the kit fills in `${name}` placeholders, an admin listener, two workers and an access log
+//! in a temporary directory unless the YAML says otherwise, and waits for the line `ready`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::metrics::Metrics;
+use crate::temp::TempDir;
+use crate::wait::{until, until_some};
+
+pub mod command;
+mod lines;
+
+use lines::Lines;
+
+/// Starting is slow on a loaded machine with an unoptimized binary.
+const START: Duration = Duration::from_secs(30);
+
+/// What is to be started.
+#[derive(Debug)]
+pub struct Builder {
+    binary: PathBuf,
+    yaml: String,
+    places: Vec<(String, String)>,
+    arguments: Option<Vec<String>>,
+    environment: Vec<(String, String)>,
+    directory: TempDir,
+}
+
+impl Builder {
+    /// Replaces `${name}` in the YAML; with a backend's URL, mostly.
+    #[must_use]
+    pub fn bind(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.places.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Another command line than `run FILE`.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = Some(arguments.iter().map(|a| (*a).to_owned()).collect());
+        self
+    }
+
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file beside the configuration, placeholders filled in.
+    #[must_use]
+    pub fn file(self, name: &str, text: &str) -> Self {
+        self.directory.write(name, &fill(text, &self.places));
+        self
+    }
+
+    /// The directory the configuration will be in; `${dir}` in the YAML.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts the gateway and waits until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Gateway {
+        self.try_start().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Starts the gateway; the error has all it said if it ends before it is ready.
+    pub fn try_start(mut self) -> Result<Gateway, String> {
+        let directory = self.directory.path().display().to_string();
+        self.places.push(("dir".to_owned(), directory));
+        let config = self
+            .directory
+            .write("gatehouse.yaml", &complete(&self.yaml, &self.places));
+        let arguments = self
+            .arguments
+            .clone()
+            .unwrap_or_else(|| vec!["run".to_owned(), config.display().to_string()]);
+        let mut child = Command::new(&self.binary)
+            .args(&arguments)
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("start {}: {e}", self.binary.display()))?;
+        let stdout = Lines::collect(child.stdout.take().ok_or("no stdout")?);
+        let stderr = Lines::collect(child.stderr.take().ok_or("no stderr")?);
+        let mut gateway = Gateway {
+            child,
+            places: self.places,
+            config,
+            directory: self.directory,
+            listeners: HashMap::new(),
+            admin: None,
+            stdout,
+            stderr,
+        };
+        gateway.await_ready()?;
+        Ok(gateway)
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug)]
+pub enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A running gateway; killed when dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    places: Vec<(String, String)>,
+    config: PathBuf,
+    directory: TempDir,
+    listeners: HashMap<String, Address>,
+    admin: Option<SocketAddr>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Gateway {
+    /// A gateway of this binary (`env!("CARGO_BIN_EXE_gatehouse")`, unless `GATEHOUSE_BIN` names another).
+    pub fn builder(binary: &str, yaml: &str) -> Builder {
+        Builder {
+            binary: std::env::var_os("GATEHOUSE_BIN").map_or_else(|| PathBuf::from(binary), PathBuf::from),
+            yaml: yaml.to_owned(),
+            places: Vec::new(),
+            arguments: None,
+            environment: Vec::new(),
+            directory: TempDir::new(),
+        }
+    }
+
+    fn await_ready(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + START;
+        while !self
+            .stdout
+            .wait(Duration::from_millis(20), |line| line == "ready")
+        {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                self.stderr.wait_end(START);
+                return Err(format!(
+                    "the gateway ended before it was ready ({status}):\n{}",
+                    self.log()
+                ));
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "the gateway was not ready after {START:?}:\n{}",
+                    self.log()
+                ));
+            }
+        }
+        for line in self.stdout.all() {
+            let mut words = line.split(' ');
+            match (words.next(), words.next(), words.next()) {
+                (Some("listening"), Some(name), Some(url)) => {
+                    let address = match url.strip_prefix("unix:") {
+                        Some(path) => Address::Unix(PathBuf::from(path)),
+                        None => Address::Tcp(socket_address(url)?),
+                    };
+                    self.listeners.insert(name.to_owned(), address);
+                }
+                (Some("admin"), Some(url), None) => self.admin = Some(socket_address(url)?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The only listener's address, or that of `main`.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        if self.listeners.len() == 1
+            && let Some(name) = self.listeners.keys().next()
+        {
+            return self.address_of(name);
+        }
+        self.address_of("main")
+    }
+
+    #[track_caller]
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        match self.listeners.get(listener) {
+            Some(Address::Tcp(address)) => *address,
+            other => panic!("no TCP listener `{listener}`: {other:?} of {:?}", self.listeners),
+        }
+    }
+
+    #[track_caller]
+    pub fn unix_of(&self, listener: &str) -> PathBuf {
+        match self.listeners.get(listener) {
+            Some(Address::Unix(path)) => path.clone(),
+            other => panic!("no Unix listener `{listener}`: {other:?} of {:?}", self.listeners),
+        }
+    }
+
+    pub fn has_listener(&self, name: &str) -> bool {
+        self.listeners.contains_key(name)
+    }
+
+    #[track_caller]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("an admin listener")
+    }
+
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.admin())
+    }
+
+    /// Waits until a metric (the sum of its series with these labels) is as wanted.
+    #[track_caller]
+    pub fn wait_metric(&self, name: &str, labels: &[(&str, &str)], wanted: impl Fn(f64) -> bool) -> f64 {
+        until_some(&format!("metric {name}{labels:?}"), || {
+            Some(self.metrics().sum(name, labels)).filter(|value| wanted(*value))
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn config_path(&self) -> &Path {
+        &self.config
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it said on stderr, as far as kept.
+    pub fn log(&self) -> String {
+        self.stderr.all().join("\n")
+    }
+
+    /// What it said on stdout, line by line, as far as kept.
+    pub fn stdout(&self) -> Vec<String> {
+        self.stdout.all()
+    }
+
+    /// Waits for a line on stderr that has this text.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str) {
+        assert!(
+            self.stderr
+                .wait(crate::wait::PATIENCE, |line| line.contains(text)),
+            "never logged {text:?}:\n{}",
+            self.log()
+        );
+    }
+
+    // --- configuration
+
+    /// Writes a new configuration file, and nothing more.
+    #[track_caller]
+    pub fn write_config(&self, yaml: &str) {
+        let next = self
+            .directory
+            .write("gatehouse.yaml.next", &complete(yaml, &self.places));
+        // A rename is atomic: the gateway, which watches the file, never sees half of it.
+        std::fs::rename(next, &self.config).expect("replace the configuration");
+    }
+
+    /// Installs a new configuration; fails the test if the gateway refuses it.
+    #[track_caller]
+    pub fn reload(&self, yaml: &str) {
+        let failed = self.reloads("failed");
+        self.load(yaml);
+        assert!(
+            self.reloads("failed") <= failed,
+            "the configuration was refused:\n{}",
+            self.log()
+        );
+    }
+
+    /// Offers a bad configuration; fails the test if the gateway takes it.
+    #[track_caller]
+    pub fn reload_refused(&self, yaml: &str) {
+        let ok = self.reloads("ok");
+        self.load(yaml);
+        assert!(
+            self.reloads("ok") <= ok,
+            "the bad configuration was taken:\n{}",
+            self.log()
+        );
+    }
+
+    /// Twice, because a reload that the file watch began before the file was whole may be the first one counted;
+    /// reloads follow one another, so the second has certainly read the new file.
+    fn load(&self, yaml: &str) {
+        self.write_config(yaml);
+        for _ in 0..2 {
+            let before = self.reloads("ok") + self.reloads("failed");
+            self.signal("HUP");
+            until("a reload to be counted", || {
+                self.reloads("ok") + self.reloads("failed") > before
+            });
+        }
+    }
+
+    fn reloads(&self, result: &str) -> f64 {
+        self.metrics()
+            .sum("gatehouse_config_reloads_total", &[("result", result)])
+    }
+
+    // --- process
+
+    /// Sends a signal by its short name: `HUP`, `TERM`.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status();
+        assert!(status.is_ok_and(|s| s.success()), "kill -{name} {}", self.pid());
+    }
+
+    /// Asks it to stop and waits until it has.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait_exit()
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        let status = until_some("the gateway to end", || child.try_wait().expect("its status"));
+        self.stdout.wait_end(START);
+        self.stderr.wait_end(START);
+        status
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Resident memory now, in KiB; `None` where there is no procfs.
+    pub fn resident_kib(&self) -> Option<u64> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in KiB; `None` where there is no procfs.
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, key: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find(|line| line.starts_with(key))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    // --- access log
+
+    pub fn access_log_path(&self) -> PathBuf {
+        self.directory.join("access.log")
+    }
+
+    /// Waits for at least n lines in the access log and returns all of them.
+    #[track_caller]
+    pub fn access_log(&self, n: usize) -> Vec<Value> {
+        let path = self.access_log_path();
+        let text = until_some(&format!("{n} lines in the access log"), || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            (text.matches('\n').count() >= n).then_some(text)
+        });
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON ({e}): {line}"));
+        // The last line may be half written.
+        text[..text.rfind('\n').map_or(0, |at| at + 1)]
+            .lines()
+            .map(parse)
+            .collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's log:\n{}\n---", self.stderr.tail(60));
+        }
+    }
+}
+
+fn socket_address(url: &str) -> Result<SocketAddr, String> {
+    let text = url
+        .strip_prefix("http://")
+        .ok_or_else(|| format!("no http URL: {url}"))?;
+    text.trim_end_matches('/')
+        .parse()
+        .map_err(|e| format!("{url}: {e}"))
+}
+
+fn fill(yaml: &str, places: &[(String, String)]) -> String {
+    places.iter().fold(yaml.to_owned(), |text, (name, value)| {
+        text.replace(&format!("${{{name}}}"), value)
+    })
+}
+
+/// The YAML with placeholders filled and what every test needs added.
+fn complete(yaml: &str, places: &[(String, String)]) -> String {
+    let mut text = fill(yaml, places);
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let defaults = [
+        ("admin", "admin: { address: \"127.0.0.1:0\" }\n"),
+        ("process", "process: { workers: 2 }\n"),
+        (
+            "access_log",
+            "access_log: { file: \"${dir}/access.log\", flush: 5ms }\n",
+        ),
+    ];
+    for (section, line) in defaults {
+        if !text.lines().any(|l| l.starts_with(&format!("{section}:"))) {
+            text += &fill(line, places);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
