@@ -123,20 +123,19 @@ fn rewrite<'f>(ex: &mut Exchange, rewrite: &'f PathRewrite) -> Result<Option<&'f
 
 /// Tells the upstream about the client and its request.
 fn mark(ex: &mut Exchange, prefix: Option<&str>) -> Result<(), Failure> {
-    let (plan, connection) = (ex.plan.clone(), ex.connection.clone());
-    let host = ex.request.head.authority().to_owned();
+    let (plan, connection, version) = (ex.plan.clone(), &ex.connection, ex.request.head.version);
+    let (host, headers) = ex.request.head.authority_and_headers();
     let hop = Hop {
         peer: connection.peer_text.as_str(),
         trusted_peer: ex.client.is_trusted_peer,
-        host: &host,
+        host,
         scheme: connection.scheme,
         port: connection.local_port_text.as_str(),
         prefix,
-        version: ex.request.head.version,
+        version,
     };
-    plan.forwarded.fields.apply(&mut ex.request.head.headers, &hop).map_err(|error| {
-        Failure::new(Code::LoopDetected).safe_detail(error.to_string())
-    })
+    let marked = plan.forwarded.fields.apply(headers, &hop);
+    marked.map_err(|error| Failure::new(Code::LoopDetected).safe_detail(error.to_string()))
 }
 
 /// Asks endpoints until one takes the request.

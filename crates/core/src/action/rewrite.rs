@@ -246,9 +246,9 @@ impl UrlTemplate {
                     .unwrap_or_default();
                 // Where a host is being written, a capture must not end it.
                 if is_in_authority(out) {
-                    escape(text.as_bytes(), out)
+                    escape(text.as_bytes(), out);
                 } else {
-                    out.extend_from_slice(text.as_bytes())
+                    out.extend_from_slice(text.as_bytes());
                 }
             }
             _ => {

@@ -37,10 +37,10 @@ pub fn resolve(peer: IpAddr, headers: &Headers, settings: &Forwarded) -> Client 
     let elements = (settings.rfc7239 && headers.contains(Known::Forwarded))
         .then(|| forwarded(headers).map_or(peer, |hops| walk(peer, &hops, &settings.trusted)));
     let ip = match (list, elements) {
-        (None, None) => peer,
         (Some(ip), None) | (None, Some(ip)) => ip,
         (Some(ip), Some(other)) if ip == other => ip,
-        (Some(_), Some(_)) => peer,
+        // Nobody is named, or two.
+        _ => peer,
     };
     Client {
         ip,
@@ -78,7 +78,7 @@ impl Hops {
         self.count += 1;
     }
 
-    fn from_right(&self) -> impl Iterator<Item = Option<IpAddr>> {
+    fn newest_first(&self) -> impl Iterator<Item = Option<IpAddr>> {
         // As above.
         (self.count.saturating_sub(MAX_HOPS)..self.count)
             .rev()
@@ -89,7 +89,7 @@ impl Hops {
 /// Goes from proxy to proxy as long as they are trusted; the last address that is known is the client.
 fn walk(peer: IpAddr, hops: &Hops, trusted: &[Cidr]) -> IpAddr {
     let mut ip = peer;
-    for hop in hops.from_right() {
+    for hop in hops.newest_first() {
         let Some(hop) = hop else { break };
         ip = hop;
         if !is_trusted(ip, trusted) {

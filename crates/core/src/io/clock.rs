@@ -26,6 +26,8 @@ pub enum Phase {
     Idle,
     /// The next request on a kept-alive connection.
     KeepAlive,
+    /// A request that follows the last closely.
+    Follow,
     /// The rest of a request's head.
     Head,
     /// More of a request's body.
@@ -52,7 +54,7 @@ impl Phase {
     /// The phase as metrics name it.
     pub(crate) fn label(self) -> metrics::Phase {
         match self {
-            Self::Idle | Self::KeepAlive => metrics::Phase::KeepAlive,
+            Self::Idle | Self::KeepAlive | Self::Follow => metrics::Phase::KeepAlive,
             Self::Head => metrics::Phase::ClientHead,
             Self::Body => metrics::Phase::ClientBody,
             Self::Write | Self::Linger => metrics::Phase::ClientWrite,
@@ -66,7 +68,7 @@ impl Phase {
     /// What to tell when this phase took too long.
     fn failure(self) -> Failure {
         match self {
-            Self::Head | Self::KeepAlive | Self::Idle => {
+            Self::Head | Self::KeepAlive | Self::Follow | Self::Idle => {
                 Failure::new(Code::RequestTimeout).safe_detail("the request's head did not arrive in time")
             }
             Self::Body => {

@@ -54,7 +54,7 @@ impl Table {
         for mut rule in rules {
             check_path(&rule, &mut regexes, &mut errors);
             hosts_of.push(std::mem::take(&mut rule.matches.hosts));
-            compiled.push(compile(rule, &mut errors));
+            compiled.push(compile(rule, &regexes, &mut errors));
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -154,7 +154,7 @@ fn extend(range: &mut Range<u32>, rank: u32) {
     range.end = rank + 1;
 }
 
-fn compile(rule: Rule, errors: &mut Vec<BuildError>) -> Compiled {
+fn compile(rule: Rule, regexes: &HashMap<String, Regex>, errors: &mut Vec<BuildError>) -> Compiled {
     let Rule {
         id,
         name,
@@ -199,6 +199,10 @@ fn compile(rule: Rule, errors: &mut Vec<BuildError>) -> Compiled {
         id,
         name,
         takes_all: matches.path.is_none(),
+        captures: matches
+            .path
+            .as_ref()
+            .map_or_else(Vec::new, |path| capture_names(path, regexes)),
         path: matches.path,
         predicates,
         version: matches.version,
@@ -207,30 +211,34 @@ fn compile(rule: Rule, errors: &mut Vec<BuildError>) -> Compiled {
     }
 }
 
+/// The names of captures in the order in which they are kept.
+fn capture_names(path: &PathPattern, regexes: &HashMap<String, Regex>) -> Vec<String> {
+    match path.form() {
+        PathForm::Segments(_) => path.captures().into_iter().map(str::to_owned).collect(),
+        PathForm::Regex(text) => {
+            let names = regexes
+                .get(text)
+                .into_iter()
+                .flat_map(|regex| regex.capture_names().flatten());
+            names.map(str::to_owned).collect()
+        }
+    }
+}
+
 /// Checks the bounds of a path, and compiles its regular expression unless another rule has the same.
 fn check_path(rule: &Rule, regexes: &mut HashMap<String, Regex>, errors: &mut Vec<BuildError>) {
     let Some(path) = &rule.matches.path else { return };
-    let mut error = |message| {
-        errors.push(BuildError {
-            rule: rule.id,
-            field: "path".to_owned(),
-            message,
-        })
+    let error = |message| BuildError {
+        rule: rule.id,
+        field: "path".to_owned(),
+        message,
     };
-    // A `/**` without a name is kept like a capture.
-    let captures = path.captures().len() + 1;
-    if captures > MAX_CAPTURES {
-        error(format!(
-            "`{path}` has {captures} captures; at most {} are kept",
-            MAX_CAPTURES - 1
-        ));
-    }
     match path.form() {
         PathForm::Segments(segments) if segments.len() > MAX_SEGMENTS => {
-            error(format!(
-                "`{path}` has {} segments; at most {MAX_SEGMENTS} are compared",
-                segments.len()
-            ));
+            let count = segments.len();
+            errors.push(error(format!(
+                "`{path}` has {count} segments; at most {MAX_SEGMENTS} are compared"
+            )));
         }
         PathForm::Segments(_) => {}
         PathForm::Regex(text) => {
@@ -239,10 +247,18 @@ fn check_path(rule: &Rule, regexes: &mut HashMap<String, Regex>, errors: &mut Ve
                     Ok(regex) => {
                         regexes.insert(text.clone(), regex);
                     }
-                    Err(problem) => error(problem.to_string()),
+                    Err(problem) => errors.push(error(problem.to_string())),
                 }
             }
         }
+    }
+    // A `/**` without a name is kept like a capture.
+    let captures = capture_names(path, regexes).len() + 1;
+    if captures > MAX_CAPTURES {
+        let most = MAX_CAPTURES - 1;
+        errors.push(error(format!(
+            "`{path}` has {captures} captures; at most {most} are kept"
+        )));
     }
 }
 

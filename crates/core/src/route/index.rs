@@ -63,11 +63,6 @@ impl Index {
         self.used += 1;
     }
 
-    /// Whether nothing was stored.
-    pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
     fn key(&self, slot: &Slot) -> &[u8] {
         let start = slot.start as usize;
         // Written by `insert`, which appended exactly this range.
@@ -132,7 +127,6 @@ mod tests {
     #[test]
     fn finds_what_was_stored_and_nothing_else() {
         let mut index = Index::default();
-        assert!(index.is_empty());
         assert_eq!(index.get(0, b"a"), None);
         for n in 0..5000_u32 {
             index.insert(n % 7, format!("segment-{n}").as_bytes(), n);

@@ -203,12 +203,16 @@ pub(crate) fn query_values<'a>(query: &'a str, name: &'a str) -> impl Iterator<I
 
 /// The values of a cookie, as sent (RFC 6265 5.4) but without the quotes a value may stand in.
 pub(crate) fn cookies<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    let pairs = headers.all(Known::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
+    let pairs = headers
+        .all(Known::Cookie)
+        .flat_map(|line| line.split(|&byte| byte == b';'));
     pairs.filter_map(move |pair| {
         let pair = pair.trim_ascii();
         let split = memchr::memchr(b'=', pair)?;
         let (found, value) = (pair.get(..split)?, pair.get(split + 1..)?);
-        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        let unquoted = value
+            .strip_prefix(b"\"")
+            .and_then(|value| value.strip_suffix(b"\""));
         (found == name.as_bytes()).then(|| unquoted.unwrap_or(value))
     })
 }

@@ -106,6 +106,8 @@ pub(super) struct Compiled {
     pub(super) id: usize,
     pub(super) name: String,
     pub(super) path: Option<PathPattern>,
+    /// The names of what the path captures.
+    pub(super) captures: Vec<String>,
     pub(super) predicates: Predicates,
     pub(super) version: Option<String>,
     pub(super) paths: Paths,
@@ -207,11 +209,11 @@ impl Table {
     }
 
     /// The names of what the rule's path captures, in the order of [`Captures`].
-    pub fn capture_names(&self, rule: usize) -> Vec<&str> {
-        let rule = self.rules.iter().find(|compiled| compiled.id == rule);
-        rule.and_then(|rule| rule.path.as_ref())
-            .map(PathPattern::captures)
-            .unwrap_or_default()
+    pub fn capture_names(&self, rule: usize) -> &[String] {
+        // Ids are most often positions.
+        let at_its_place = self.rules.get(rule).filter(|compiled| compiled.id == rule);
+        let found = at_its_place.or_else(|| self.rules.iter().find(|compiled| compiled.id == rule));
+        found.map_or(&[], |compiled| compiled.captures.as_slice())
     }
 
     /// The settings of versions the table was built with.

@@ -184,7 +184,7 @@ fn host_key(pattern: &HostPattern, host: &str) -> Option<(u8, Reverse<usize>)> {
         .trim_end_matches(":80")
         .trim_end_matches('.')
         .to_ascii_lowercase();
-    pattern.matches(&host).then(|| match pattern {
+    pattern.matches(&host).then_some(match pattern {
         HostPattern::Exact(_) => (0, Reverse(0)),
         HostPattern::Below(parent) => (1, Reverse(parent.len())),
         HostPattern::Any => (2, Reverse(0)),
@@ -319,12 +319,11 @@ fn check_captures(rule: &Rule, path: &str, captures: &Captures) {
     let mut at = 0;
     let mut built = String::new();
     for segment in segments {
-        let capture = match segment {
-            Segment::Literal(text) => text,
-            _ => {
-                at += 1;
-                captures.text(at - 1, path).unwrap()
-            }
+        let capture = if let Segment::Literal(text) = segment {
+            text
+        } else {
+            at += 1;
+            captures.text(at - 1, path).unwrap()
         };
         built = format!("{built}/{capture}");
     }

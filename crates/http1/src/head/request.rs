@@ -89,6 +89,11 @@ impl RequestHead {
         self.target.authority()
     }
 
+    /// The authority, and the fields to be changed by what it says.
+    pub fn authority_and_headers(&mut self) -> (&str, &mut Headers) {
+        (self.target.authority(), &mut self.headers)
+    }
+
     /// The target as received, for logs.
     pub fn raw_target(&self) -> &str {
         self.target.raw()

@@ -28,10 +28,7 @@ fn captures(pattern: &str, path: &str) -> (Captures, Vec<String>) {
     };
     let mut captures = Captures::default();
     table.find(&query, &mut captures).unwrap();
-    (
-        captures,
-        table.capture_names(0).into_iter().map(str::to_owned).collect(),
-    )
+    (captures, table.capture_names(0).to_vec())
 }
 
 fn other(variable: &Variable, out: &mut Vec<u8>) {

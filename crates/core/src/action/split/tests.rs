@@ -51,7 +51,11 @@ fn a_weight_of_nothing_is_never_chosen() {
     for none in [Split::new([]), Split::new([("a", 0), ("b", 0)])] {
         assert_eq!((none.deal(7), none.sticky(b"x")), (None, None));
     }
-    assert!(Split::new([("a", u32::MAX), ("b", u32::MAX)]).deal(u64::MAX).is_some());
+    assert!(
+        Split::new([("a", u32::MAX), ("b", u32::MAX)])
+            .deal(u64::MAX)
+            .is_some()
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Drives HTTP/1.1 on a client connection: bytes in, [`proxy::handle`], bytes out.
 //!
 //! One task serves one connection. Between requests the task holds neither buffer nor request state,
-//! so that an idle connection costs little memory: what a request needs lives in a future of its own
-//! ([`request`]).
+//! so that an idle connection costs little memory: what requests need lives in a future of its own
+//! ([`requests`]).
 
 mod incoming;
 mod write;
@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatehouse_http1::{self as http1, Framing, HeadError, Parsed};
 
@@ -27,6 +27,9 @@ use crate::proxy;
 use crate::worker::Worker;
 
 use incoming::Incoming;
+
+/// How soon a request must follow the last for the memory of that to be used again. Longer pauses give it back.
+const CLOSELY: Duration = Duration::from_millis(200);
 
 /// What becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +75,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, stream
         if io.leftover.borrow().is_none() && !idle(&worker, &connection, &io, &clock).await {
             return;
         }
-        match Box::pin(request(&worker, &connection, &io, &clock)).await {
+        match Box::pin(requests(&worker, &connection, &io, &clock)).await {
             Next::Wait => {}
             Next::Close => break,
             Next::Linger => {
@@ -108,6 +111,30 @@ async fn idle(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &C
     readable
 }
 
+/// Serves requests that follow each other closely, in one piece of memory.
+async fn requests(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<ClientIo>, clock: &Rc<Clock>) -> Next {
+    loop {
+        let next = request(worker, connection, io, clock).await;
+        if next != Next::Wait || (io.leftover.borrow().is_none() && !follows(worker, connection, io, clock).await) {
+            return next;
+        }
+    }
+}
+
+/// True if the next request begins before [`CLOSELY`] is over.
+async fn follows(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &Clock) -> bool {
+    poll_fn(|cx| {
+        if connection.listener.is_draining() || worker.is_draining() {
+            return Poll::Ready(false);
+        }
+        match io.stream.borrow().poll_readable(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => clock.poll_phase(cx, Phase::Follow, CLOSELY).map(|_| false),
+        }
+    })
+    .await
+}
+
 /// Reads one request, has it answered, writes the answer.
 async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<ClientIo>, clock: &Rc<Clock>) -> Next {
     let plan = worker.plan();
@@ -117,7 +144,7 @@ async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<Clien
         Ok(None) => return Next::Close,
         Err(failure) => {
             let ex = Exchange::begin(worker, plan, connection, clock, request, Instant::now());
-            return refuse(ex, io, &failure).await;
+            return Box::pin(refuse(ex, io, &failure)).await;
         }
     };
     clock.begin_total(Total::Exchange, plan.client.timeouts.total);

@@ -34,7 +34,13 @@ fn rule(id: usize, matches: serde_json::Value) -> Rule {
 
 #[test]
 fn all_errors_are_reported() {
-    let many: String = (0..MAX_CAPTURES).map(|n| format!("/{{p{n}}}")).collect();
+    let many = format!(
+        "/{{p{}}}",
+        (0..MAX_CAPTURES)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join("}/{p")
+    );
     let deep = "/a".repeat(MAX_SEGMENTS + 1);
     let rules = vec![
         rule(3, json!({ "path": "~^/(" })),

@@ -17,10 +17,12 @@ fn resolve(table: &Table, line: &str) -> String {
             );
             let rule = table.rules.iter().find(|rule| rule.id == found.rule).unwrap();
             let names = table.capture_names(found.rule).len();
-            let captured: String = (0..names)
-                .map(|at| format!(" {}", captures.text(at, path).unwrap()))
-                .collect();
-            format!("{} {path}{captured}", rule.name)
+            let captured = (0..names).map(|at| captures.text(at, path).unwrap());
+            [rule.name.as_str(), path]
+                .into_iter()
+                .chain(captured)
+                .collect::<Vec<_>>()
+                .join(" ")
         }
         Err(Miss::Refused(refusal)) => format!("400 {refusal:?}"),
         Err(Miss::MethodNotAllowed { allow }) => format!("405 {}", allow.join(",")),

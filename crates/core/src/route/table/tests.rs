@@ -29,6 +29,9 @@ pub(crate) fn table(routes: &Value, versions: &Value) -> Table {
     Table::build(rules.collect(), versions).unwrap()
 }
 
+/// Names and values.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 /// A request written as `METHOD host/path?query` and header fields.
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -80,8 +83,9 @@ fn answer(table: &Table, line: &str, fields: &[(&str, &str)]) -> String {
         Ok(found) => {
             let rule = table.rules.iter().find(|rule| rule.id == found.rule).unwrap();
             let names = table.capture_names(found.rule);
-            let show =
-                |(at, name): (usize, &&str)| format!(" {name}={}", captures.text(at, &request.path).unwrap());
+            let show = |(at, name): (usize, &String)| {
+                format!(" {name}={}", captures.text(at, &request.path).unwrap())
+            };
             rule.name.clone() + &names.iter().enumerate().map(show).collect::<String>()
         }
         Err(Miss::NotFound) => "404".to_owned(),
@@ -223,7 +227,7 @@ fn versions_by_header_and_by_media_type() {
         "plain": { "path": "/health" },
     });
     let table = table(&routes, &versions);
-    let cases: [(&str, &[(&str, &str)], &str); 12] = [
+    let cases: [(&str, Fields<'_>, &str); 12] = [
         ("GET /orders/1", &[], "one"),
         ("GET /orders/1", &[("X-API-Version", "v2")], "two"),
         ("GET /orders/1", &[("X-API-Version", "V2")], "two"),
