@@ -161,6 +161,13 @@ pub(crate) struct Ran {
     pub route: Progress,
 }
 
+impl Ran {
+    /// True if no policy has run, so that there is no way back.
+    pub fn is_nothing(self) -> bool {
+        self.global.is_nothing() && self.route.is_nothing()
+    }
+}
+
 impl Exchange {
     /// Begins an exchange with the plan of this moment.
     pub(crate) fn begin(

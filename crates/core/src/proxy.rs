@@ -30,27 +30,34 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     screen::request(ex)?;
     let plan = ex.plan.clone();
 
-    let mut ran = ex.ran.global;
-    let reply = plan.policies.on_request(ex, &mut ran).await;
-    ex.ran.global = ran;
-    if let Some(reply) = reply? {
-        return Ok(reply);
+    if !plan.policies.is_empty() {
+        let mut ran = ex.ran.global;
+        let reply = plan.policies.on_request(ex, &mut ran).await;
+        ex.ran.global = ran;
+        if let Some(reply) = reply? {
+            return Ok(reply);
+        }
     }
 
     let route = plan.find(ex)?;
     screen::limits(ex, route)?;
 
-    let mut ran = ex.ran.route;
-    let reply = route.policies.on_request(ex, &mut ran).await;
-    ex.ran.route = ran;
-    if let Some(reply) = reply? {
-        return Ok(reply);
+    if !route.policies.is_empty() {
+        let mut ran = ex.ran.route;
+        let reply = route.policies.on_request(ex, &mut ran).await;
+        ex.ran.route = ran;
+        if let Some(reply) = reply? {
+            return Ok(reply);
+        }
     }
     action::run(ex, &route.action).await
 }
 
 /// The way back: the route's policies, then the global ones, in reverse, also for failures.
 async fn unwind(ex: &mut Exchange, mut response: Response) -> Response {
+    if ex.ran.is_nothing() {
+        return response;
+    }
     let plan = ex.plan.clone();
     if let Some(route) = ex.route.and_then(|i| plan.routes.get(i)) {
         if let Err(failure) = route.policies.on_response(ex.ran.route, ex, &mut response).await {

@@ -62,6 +62,16 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes a field whose parts are known to be good: `start` is a name, a colon and a space; `value` has no control
+/// bytes, because it was parsed from a head or made by the gateway. Costs three copies.
+pub fn vouched(out: &mut Vec<u8>, start: &'static str, value: &[u8]) {
+    debug_assert!(start.ends_with(": ") && value.iter().all(|b| *b >= b' ' && *b != 127));
+    out.reserve(start.len() + value.len() + 2);
+    out.extend_from_slice(start.as_bytes());
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Writes all fields but Content-Length, Transfer-Encoding, Connection, Keep-Alive, Proxy-Connection, Upgrade and Host:
 /// framing and host are always the caller's own.
 pub fn fields(out: &mut Vec<u8>, headers: &Headers) {

@@ -89,6 +89,23 @@ impl Slot {
     }
 }
 
+/// Some known names, to be looked for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownSet(u64);
+
+impl KnownSet {
+    /// The set of these names.
+    pub const fn of(names: &[Known]) -> Self {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < names.len() {
+            bits |= names[at].bit();
+            at += 1;
+        }
+        Self(bits)
+    }
+}
+
 impl Headers {
     /// No fields and no capacity.
     pub fn new() -> Self {
@@ -117,6 +134,11 @@ impl Headers {
     /// Whether there is a field of this name; one bit test.
     pub fn contains(&self, known: Known) -> bool {
         self.present & known.bit() != 0
+    }
+
+    /// Whether there is a field of any of these names; one test.
+    pub fn contains_any(&self, names: KnownSet) -> bool {
+        self.present & names.0 != 0
     }
 
     /// The value of the first field of this name.

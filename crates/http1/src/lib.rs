@@ -40,5 +40,5 @@ pub use head::request::{PathMark, RequestHead, parse_request};
 pub use head::response::{RequestKind, ResponseHead, parse_response};
 pub use head::target::TargetForm;
 pub use head::{HeadError, HeadLimits, Parsed, Version};
-pub use headers::{Field, Headers};
+pub use headers::{Field, Headers, KnownSet};
 pub use known::Known;

@@ -5,17 +5,19 @@
 
 use std::borrow::Cow;
 
+use gatehouse_http1::Version;
+
 use super::rewrite::PathRewrite;
 use super::split::Split;
 use super::with_source;
 use crate::config::{HostHeader, Sticky};
-use crate::exchange::{Exchange, Response};
+use crate::exchange::{Client, Connection, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::hop::Hop;
 use crate::http::screen;
 use crate::io::Total;
 use crate::policy::Progress;
-use crate::upstream::attempt::{self, Failed};
+use crate::upstream::attempt::{self, Failed, Outgoing};
 use crate::upstream::{Local, Upstream};
 
 /// Endpoints asked for a connection before the request fails.
@@ -85,14 +87,23 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     bound(ex, upstream.timeouts.total);
 
     let stripped = rewrite(ex, &forward.path)?;
-    mark(ex, stripped)?;
+    // Upstream policies see the request as it is sent; without them nobody can tell where it was marked.
+    let fields = &plan.forwarded.fields;
+    let mark_late = upstream.policies.is_empty() && fields.is_plain(&ex.request.head.headers);
+    if !mark_late {
+        mark(ex, stripped)?;
+    }
+    let outgoing = Outgoing { host: &forward.host, mark: mark_late.then_some(stripped) };
 
+    if upstream.policies.is_empty() {
+        return attempts(ex, upstream, local, &outgoing).await;
+    }
     let mut ran = Progress::default();
     let reply = upstream.policies.on_request(ex, &mut ran).await;
     if let Some(reply) = reply? {
         return Ok(reply);
     }
-    let mut response = attempts(ex, upstream, local, &forward.host).await?;
+    let mut response = attempts(ex, upstream, local, &outgoing).await?;
     upstream.policies.on_response(ran, ex, &mut response).await?;
     Ok(response)
 }
@@ -123,19 +134,30 @@ fn rewrite<'f>(ex: &mut Exchange, rewrite: &'f PathRewrite) -> Result<Option<&'f
 
 /// Tells the upstream about the client and its request.
 fn mark(ex: &mut Exchange, prefix: Option<&str>) -> Result<(), Failure> {
-    let (plan, connection, version) = (ex.plan.clone(), &ex.connection, ex.request.head.version);
+    let (plan, client, connection) = (ex.plan.clone(), &ex.client, &ex.connection);
+    let version = ex.request.head.version;
     let (host, headers) = ex.request.head.authority_and_headers();
-    let hop = Hop {
+    let marked = plan.forwarded.fields.apply(headers, &hop(client, connection, host, version, prefix));
+    marked.map_err(|error| Failure::new(Code::LoopDetected).safe_detail(error.to_string()))
+}
+
+/// What upstreams are told about the client and its request.
+pub(crate) fn hop<'a>(
+    client: &Client,
+    connection: &'a Connection,
+    host: &'a str,
+    version: Version,
+    prefix: Option<&'a str>,
+) -> Hop<'a> {
+    Hop {
         peer: connection.peer_text.as_str(),
-        trusted_peer: ex.client.is_trusted_peer,
+        trusted_peer: client.is_trusted_peer,
         host,
         scheme: connection.scheme,
         port: connection.local_port_text.as_str(),
         prefix,
         version,
-    };
-    let marked = plan.forwarded.fields.apply(headers, &hop);
-    marked.map_err(|error| Failure::new(Code::LoopDetected).safe_detail(error.to_string()))
+    }
 }
 
 /// Asks endpoints until one takes the request.
@@ -143,7 +165,7 @@ async fn attempts(
     ex: &mut Exchange,
     upstream: &Upstream,
     local: &Local,
-    host: &HostHeader,
+    outgoing: &Outgoing<'_>,
 ) -> Result<Response, Failure> {
     let mut tried = Vec::new();
     let mut last = None;
@@ -158,7 +180,7 @@ async fn attempts(
         if !tried.is_empty() {
             shard.retries.inc();
         }
-        match attempt::send(ex, upstream, &endpoint, host).await {
+        match attempt::send(ex, upstream, &endpoint, outgoing).await {
             Ok(response) => {
                 shard.answered(response.head.status);
                 return Ok(response);

@@ -6,7 +6,7 @@
 //! such fields costs bit tests and the fields that are added.
 
 use crate::config;
-use gatehouse_http1::{Headers, Known, Version};
+use gatehouse_http1::{Headers, Known, KnownSet, Version, encode};
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -21,6 +21,8 @@ const HOP_BY_HOP: [Known; 8] = [
     Known::Upgrade,
     Known::Http2Settings,
 ];
+
+const CLEANED: KnownSet = KnownSet::of(&HOP_BY_HOP);
 
 /// How often our own name may stand in `Via` before the request must be going in circles.
 pub const MAX_LOOPS: usize = 10;
@@ -48,6 +50,9 @@ pub fn clean_response(headers: &mut Headers) {
 }
 
 fn clean(headers: &mut Headers) {
+    if !headers.contains_any(CLEANED) {
+        return;
+    }
     if headers.contains(Known::Connection) {
         remove_nominated(headers);
     }
@@ -92,6 +97,24 @@ struct Via {
     http11: String,
 }
 
+impl Via {
+    fn value(&self, version: Version) -> &str {
+        if version == Version::Http10 { &self.http10 } else { &self.http11 }
+    }
+}
+
+/// Fields that are merged with those that are added.
+const MERGED: KnownSet = KnownSet::of(&[
+    Known::Via,
+    Known::XForwardedFor,
+    Known::XForwardedHost,
+    Known::XForwardedProto,
+    Known::XForwardedPort,
+    Known::XForwardedPrefix,
+    Known::Forwarded,
+    Known::XRealIp,
+]);
+
 /// One request on its way through.
 #[derive(Debug, Clone, Copy)]
 pub struct Hop<'a> {
@@ -131,6 +154,33 @@ impl Forwarding {
         }
     }
 
+    /// True if the request brings nothing that the new fields must be merged with: they can then be written straight
+    /// into its encoded head by [`Forwarding::write`], which is what happens to almost all requests.
+    pub fn is_plain(&self, headers: &Headers) -> bool {
+        !self.rfc7239 && !headers.contains_any(MERGED) && !has_other_claims(headers)
+    }
+
+    /// Writes what [`Forwarding::apply`] would add to a request for which [`Forwarding::is_plain`] holds.
+    pub fn write(&self, out: &mut Vec<u8>, hop: &Hop<'_>) {
+        if let Some(via) = &self.via {
+            encode::vouched(out, "via: ", via.value(hop.version).as_bytes());
+        }
+        if !self.x_forwarded {
+            return;
+        }
+        encode::vouched(out, "x-forwarded-for: ", hop.peer.as_bytes());
+        for (start, value) in [
+            ("x-forwarded-host: ", hop.host),
+            ("x-forwarded-proto: ", hop.scheme),
+            ("x-forwarded-port: ", hop.port),
+            ("x-forwarded-prefix: ", hop.prefix.unwrap_or_default()),
+        ] {
+            if !value.is_empty() {
+                encode::vouched(out, start, value.as_bytes());
+            }
+        }
+    }
+
     /// Writes the fields that tell the upstream about the client and its request.
     ///
     /// # Errors
@@ -140,12 +190,7 @@ impl Forwarding {
             if headers.contains(Known::Via) && passes(headers, &via.name) > MAX_LOOPS {
                 return Err(Loop);
             }
-            let value = if hop.version == Version::Http10 {
-                &via.http10
-            } else {
-                &via.http11
-            };
-            headers.append(Known::Via, value.as_bytes());
+            headers.append(Known::Via, via.value(hop.version).as_bytes());
         }
         if !hop.trusted_peer {
             remove_claims(headers);
@@ -187,16 +232,18 @@ fn remove_claims(headers: &mut Headers) {
     for known in CLAIMS {
         headers.remove(known);
     }
-    // There are more of this family (-User, -Server, -Client-Cert, ...), and applications that believe them.
-    let is_claim = |known: Option<Known>, name: &[u8]| {
-        known.is_none()
-            && name
-                .get(..12)
-                .is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
-    };
-    if headers.iter().any(|field| is_claim(field.known, field.name)) {
-        headers.retain(|known, name, _| !is_claim(known, name));
+    if has_other_claims(headers) {
+        headers.retain(|known, name, _| !is_other_claim(known, name));
     }
+}
+
+/// There are more of this family (-User, -Server, -Client-Cert, ...), and applications that believe them.
+fn is_other_claim(known: Option<Known>, name: &[u8]) -> bool {
+    known.is_none() && name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+}
+
+fn has_other_claims(headers: &Headers) -> bool {
+    headers.iter().any(|field| is_other_claim(field.known, field.name))
 }
 
 /// The list grows by the peer; what else a trusted peer said about the client's request stays.

@@ -4,7 +4,7 @@
 //! calls. Both go upstream and back to the client. Generated ids are UUIDs of version 7 (RFC 9562
 //! 5.7): sortable by time, unguessable enough to be unique, no secret.
 
-use gatehouse_http1::Known;
+use gatehouse_http1::{Headers, Known, encode};
 
 use crate::config::Trust;
 use crate::exchange::Exchange;
@@ -78,7 +78,7 @@ pub struct Ids {
     pub correlation: IdText,
 }
 
-/// Gives the exchange its ids and puts them on the request.
+/// Gives the exchange its ids.
 pub(crate) fn assign(ex: &mut Exchange) {
     let trusted = match ex.plan.request_id {
         Trust::Never => false,
@@ -92,10 +92,22 @@ pub(crate) fn assign(ex: &mut Exchange) {
         let millis = ex.worker.unix_time(ex.record.started()).as_millis();
         IdText::uuid(u64::try_from(millis).unwrap_or(0), ex.worker.random())
     });
-    let correlation = correlation.unwrap_or(request);
-    headers.set(Known::XRequestId, request.as_bytes());
-    headers.set(Known::XCorrelationId, correlation.as_bytes());
-    ex.ids = Ids { request, correlation };
+    // The encoders write the ids; what the client sent must not stand beside them.
+    headers.remove(Known::XRequestId);
+    headers.remove(Known::XCorrelationId);
+    ex.ids = Ids { request, correlation: correlation.unwrap_or(request) };
+}
+
+impl Ids {
+    /// Writes both into a head, unless `headers` has one of a policy's making.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, headers: &Headers) {
+        if !headers.contains(Known::XRequestId) {
+            encode::vouched(out, "x-request-id: ", self.request.as_bytes());
+        }
+        if !headers.contains(Known::XCorrelationId) {
+            encode::vouched(out, "x-correlation-id: ", self.correlation.as_bytes());
+        }
+    }
 }
 
 #[cfg(test)]

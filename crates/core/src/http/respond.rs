@@ -40,16 +40,19 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
     response
 }
 
-/// What every response gets on its way out: the ids, and no field that belongs to another connection.
+/// The last touches on every response: no field that belongs to another connection, and a date. The
+/// encoders write the ids.
 pub(crate) fn finish(ex: &mut Exchange, mut response: Response) -> Response {
     let headers = &mut response.head.headers;
     hop::clean_response(headers);
-    hop::add_date(headers, ex.worker.http_date().as_bytes());
+    headers.remove(Known::XRequestId);
+    headers.remove(Known::XCorrelationId);
+    if !headers.contains(Known::Date) {
+        hop::add_date(headers, ex.worker.http_date().as_bytes());
+    }
     if let Some(vary) = ex.plan.vary.as_deref().filter(|_| ex.vary) {
         headers.append(Known::Vary, vary.as_bytes());
     }
-    headers.set(Known::XRequestId, ex.ids.request.as_bytes());
-    headers.set(Known::XCorrelationId, ex.ids.correlation.as_bytes());
     ex.record.status = response.head.status;
     response
 }

@@ -10,6 +10,13 @@ use crate::failure::Failure;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Progress(usize);
 
+impl Progress {
+    /// True if none ran.
+    pub fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// Policies in the order written. `base` keeps the slots of several chains of one exchange apart.
 pub struct Chain {
     base: usize,

@@ -19,13 +19,21 @@ use super::endpoint::Endpoint;
 use super::lease::Lease;
 use super::pool::PooledStream;
 use super::talk::Talk;
-use crate::action::rewrite;
+use crate::action::{forward, rewrite};
 use crate::body::Body;
 use crate::config::{Address, HostHeader};
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::io::{Buffer, Intake, Phase, Sender, Stream};
 use crate::telemetry::metrics::Closed;
+
+/// What an attempt sends besides the request itself.
+pub(crate) struct Outgoing<'a> {
+    /// The `Host`.
+    pub host: &'a HostHeader,
+    /// With the stripped prefix, if the fields of [`crate::http::hop::Forwarding`] are still to be added.
+    pub mark: Option<Option<&'a str>>,
+}
 
 /// An attempt that failed.
 pub(crate) struct Failed {
@@ -44,7 +52,7 @@ pub(crate) async fn send(
     ex: &mut Exchange,
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
-    host: &HostHeader,
+    outgoing: &Outgoing<'_>,
 ) -> Result<Response, Failed> {
     let since = Instant::now();
     let mut stream = match connect(ex, upstream, endpoint, false).await {
@@ -53,7 +61,7 @@ pub(crate) async fn send(
     };
     let framing = request_framing(ex);
     let mut staged = ex.worker.spare_staging();
-    encode_head(&mut staged, ex, endpoint, host, framing);
+    encode_head(&mut staged, ex, endpoint, outgoing, framing);
     let mut upload = Upload { sender: Sender::new(staged, framing), body: std::mem::take(&mut ex.request.body) };
     if !upload.body.is_finished() && ex.request.head.headers.contains(Known::Expect) {
         upload.sender.allow_body(false);
@@ -135,12 +143,18 @@ fn request_framing(ex: &Exchange) -> Framing {
     }
 }
 
-fn encode_head(out: &mut Vec<u8>, ex: &Exchange, endpoint: &Endpoint, host: &HostHeader, framing: Framing) {
+fn encode_head(out: &mut Vec<u8>, ex: &Exchange, endpoint: &Endpoint, outgoing: &Outgoing<'_>, framing: Framing) {
     let head = &ex.request.head;
     encode::request_line(out, &head.method, head.path(), head.query());
-    let host = rewrite::host(host, head.authority(), &endpoint.authority);
-    encode::field(out, b"host", host.as_bytes());
+    // Both are checked: the client's by the parser, the others with the document.
+    let host = rewrite::host(outgoing.host, head.authority(), &endpoint.authority);
+    encode::vouched(out, "host: ", host.as_bytes());
     encode::fields(out, &head.headers);
+    ex.ids.write(out, &head.headers);
+    if let Some(prefix) = outgoing.mark {
+        let hop = forward::hop(&ex.client, &ex.connection, head.authority(), head.version, prefix);
+        ex.plan.forwarded.fields.write(out, &hop);
+    }
     encode::framing(out, framing);
     out.extend_from_slice(b"\r\n");
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use gatehouse_http1::{Framing, Known, Method, Version, encode};
+use gatehouse_http1::{Framing, Method, Version, encode};
 
 use super::{ClientIo, Next};
 use crate::exchange::{Exchange, Response};
@@ -34,7 +34,7 @@ pub(super) async fn response(
 
     let mut staged = ex.worker.spare_staging();
     staged.append(&mut io.interim.borrow_mut());
-    encode_head(&mut staged, &response, framing, keep, version);
+    encode_head(&mut staged, ex, &response, framing, keep, version);
     let mut sender = Sender::new(staged, framing);
     if !ex.accepts_trailers {
         sender.without_trailers();
@@ -152,10 +152,11 @@ fn framing(ex: &Exchange, response: &Response, version: Version) -> Framing {
     }
 }
 
-fn encode_head(out: &mut Vec<u8>, response: &Response, framing: Framing, keep: bool, version: Version) {
+fn encode_head(out: &mut Vec<u8>, ex: &Exchange, response: &Response, framing: Framing, keep: bool, version: Version) {
     let status = response.head.status;
     encode::status_line(out, status, response.head.reason());
     encode::fields(out, &response.head.headers);
+    ex.ids.write(out, &response.head.headers);
     // A response made here to HEAD says how long its body would be.
     let unsent = response.body.exact_len().filter(|&n| n > 0);
     match (framing, response.declared_length.or(unsent)) {
@@ -163,9 +164,9 @@ fn encode_head(out: &mut Vec<u8>, response: &Response, framing: Framing, keep: b
         (framing, _) => encode::framing(out, framing),
     }
     if !keep {
-        encode::field(out, Known::Connection.as_str().as_bytes(), b"close");
+        out.extend_from_slice(b"connection: close\r\n");
     } else if version == Version::Http10 {
-        encode::field(out, Known::Connection.as_str().as_bytes(), b"keep-alive");
+        out.extend_from_slice(b"connection: keep-alive\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }
