@@ -96,7 +96,7 @@ impl Server {
         let shared = Shared {
             kinds,
             endpoints: Endpoints::new(),
-            resolver: Resolver::new(&config.dns, background.clone()),
+            resolver: Resolver::new(&config.dns, background.clone(), telemetry.metrics.events().clone()),
         };
         let states = States::default();
         let plan = shared.compile(config, reader, hash, &states, &telemetry).map_err(StartError::Diagnostics)?;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use gatehouse_http1::{RequestHead, ResponseHead};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use crate::gateway::{Gateway, PlanRef};
 use crate::io::BufferPool;
@@ -122,7 +123,9 @@ async fn run(worker: Worker, mut inbox: mpsc::Receiver<Command>) {
     let worker = Rc::new(worker);
     let ticking = tokio::task::spawn_local(worker.timers.clone().run());
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
-    housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut flushing = tokio::time::interval(worker.plan().access_flush);
+    flushing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
@@ -131,7 +134,15 @@ async fn run(worker: Worker, mut inbox: mpsc::Receiver<Command>) {
                 Some(Command::Stir) => worker.timers.wake_all(),
                 Some(Command::Stop) | None => break,
             },
-            _ = housekeeping.tick() => worker.look_after(),
+            _ = flushing.tick() => worker.access.borrow_mut().flush(),
+            _ = housekeeping.tick() => {
+                worker.look_after();
+                let flush = worker.plan().access_flush;
+                if flushing.period() != flush {
+                    flushing = tokio::time::interval(flush);
+                    flushing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                }
+            }
         }
     }
     worker.access.borrow_mut().flush();
@@ -259,7 +270,6 @@ impl Worker {
         self.epoch.set(epoch());
         self.pools.sweep(self.now());
         self.buffers.trim();
-        self.access.borrow_mut().flush();
         let _ = self.plan();
     }
 }

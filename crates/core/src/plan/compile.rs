@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatehouse_http1::HeadLimits;
 
@@ -83,6 +84,8 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
             request_id: config.request_id.trust,
             listeners: config.listeners.clone(),
             access_log: config.access_log.enabled,
+            // An interval of nothing would panic; a log written continuously is as good.
+            access_flush: config.access_log.flush.get().max(Duration::from_millis(1)),
             unmatched: inputs.metrics.unmatched(),
             files,
             table,

@@ -25,7 +25,8 @@ use crate::exchange::Exchange;
 use crate::failure::Failure;
 use crate::http::hop::Forwarding;
 use crate::policy::Chain;
-use crate::route::{Query, Table};
+use crate::http::screen;
+use crate::route::{Miss, Query, Table};
 use crate::telemetry::metrics::RouteStats;
 use crate::upstream::Upstream;
 
@@ -49,6 +50,8 @@ pub struct Plan {
     pub listeners: IndexMap<String, config::Listener>,
     /// True if finished exchanges are written to the access log.
     pub access_log: bool,
+    /// How long a line may wait to be written to the access log.
+    pub access_flush: Duration,
     /// Counts for requests that match no route.
     pub unmatched: Arc<RouteStats>,
     /// Files this plan was made from, besides the document's own.
@@ -130,10 +133,14 @@ impl Plan {
             client: ex.client.ip,
             listener: &ex.connection.listener.name,
         };
-        let found = self.table.resolve(&query, &mut ex.captures).map_err(|miss| crate::http::screen::missed(&miss))?;
-        if found.versioned {
-            ex.vary = true;
-        }
+        let found = match self.table.resolve(&query, &mut ex.captures) {
+            Ok(found) => found,
+            Err(miss) => {
+                ex.vary = matches!(miss, Miss::VersionUnknown { .. } | Miss::NotAcceptable { .. });
+                return Err(screen::missed(&miss));
+            }
+        };
+        ex.vary = found.versioned;
         let (id, path) = (found.rule, found.path);
         if let Some(path) = path {
             ex.request.head.set_path(&path);

@@ -22,6 +22,7 @@ use super::balance::{EndpointSet, Member};
 use super::endpoint::{Endpoint, Endpoints};
 use crate::config::types::{EndpointHost, EndpointUrl};
 use crate::config::{Address, Dns, EndpointSpec};
+use crate::telemetry::metrics::{Events, Lookup};
 use answer::Answer;
 use lookup::Backend;
 
@@ -35,24 +36,27 @@ pub struct Resolver {
     /// Where questions are asked; without one (checking a file) no name ever resolves.
     runtime: Option<Handle>,
     backend: ArcSwap<Backend>,
+    /// Where lookups are counted.
+    events: Arc<Events>,
     names: Mutex<HashMap<Box<str>, Weak<Name>>>,
 }
 
 impl Resolver {
     /// A resolver that works on `runtime`, which must not be a worker's.
-    pub fn new(settings: &Dns, runtime: Handle) -> Arc<Self> {
-        Self::make(Backend::new(settings), Some(runtime))
+    pub fn new(settings: &Dns, runtime: Handle, events: Arc<Events>) -> Arc<Self> {
+        Self::make(Backend::new(settings), Some(runtime), events)
     }
 
     /// A resolver that never asks: for compiling a plan that will not run.
     pub fn offline() -> Arc<Self> {
-        Self::make(Backend::new(&Dns::default()), None)
+        Self::make(Backend::new(&Dns::default()), None, Arc::default())
     }
 
-    fn make(backend: Backend, runtime: Option<Handle>) -> Arc<Self> {
+    fn make(backend: Backend, runtime: Option<Handle>, events: Arc<Events>) -> Arc<Self> {
         Arc::new(Self {
             runtime,
             backend: ArcSwap::from_pointee(backend),
+            events,
             names: Mutex::default(),
         })
     }
@@ -139,7 +143,9 @@ impl Drop for Name {
 async fn keep_asking(resolver: Weak<Resolver>, name: Weak<Name>, host: Box<str>) {
     let mut answer = Answer::default();
     loop {
-        let Some(backend) = resolver.upgrade().map(|resolver| resolver.backend.load_full()) else {
+        let Some((backend, events)) =
+            resolver.upgrade().map(|resolver| (resolver.backend.load_full(), resolver.events.clone()))
+        else {
             return;
         };
         let outcome = backend.ask(&host).await;
@@ -149,8 +155,14 @@ async fn keep_asking(resolver: Weak<Resolver>, name: Weak<Name>, host: Box<str>)
                 tracing::warn!(name = &*host, error, "name does not resolve");
             }
         }
+        let failed = outcome.error().is_some();
         let wait = answer.apply(outcome, Instant::now(), &backend.times);
         let addresses = lookup::reachable(answer.addresses());
+        events.looked_up(match (failed, addresses.is_empty()) {
+            (false, _) => Lookup::Ok,
+            (true, false) => Lookup::Stale,
+            (true, true) => Lookup::Failed,
+        });
         let Some(name) = name.upgrade() else { return };
         name.publish(addresses);
         drop(name);

@@ -22,9 +22,9 @@ pub(super) async fn response(
 ) -> Next {
     let unread = !io.body_read.get() && !ex.request.body.discard_arrived();
     let framing = framing(ex, &response, version);
-    // A body that is already complete says all that is to be said; what the client still sends would
-    // only delay it. A body that streams may well depend on the rest of the request.
-    let stops_short = unread && response.body.exact_len().is_some() && !takes_upload(&response);
+    // While the request is still being sent on, an error means that its rest is not wanted; any other
+    // response may well depend on it.
+    let stops_short = unread && if takes_upload(&response) { response.head.status >= 400 } else { is_much(ex) };
     let keep = may_keep
         && !response.close
         && !stops_short
@@ -85,8 +85,7 @@ fn wait_to_write(cx: &mut Context<'_>, ex: &Exchange, pace: &mut Pace) -> Poll<R
 /// The client still has some of its request to send: a little of it is read, so that the connection
 /// can be kept; else it is left to linger.
 async fn settle(ex: &mut Exchange, io: &ClientIo, keep: bool) -> Next {
-    const LITTLE: u64 = 64 * 1024;
-    if !keep || ex.request.body.exact_len().is_none_or(|n| n > LITTLE) {
+    if !keep || is_much(ex) {
         return Next::Linger;
     }
     let after = ex.plan.client.timeouts.linger;
@@ -131,6 +130,14 @@ impl Pace {
         }
         Err(SendError::Sink(io::Error::new(io::ErrorKind::TimedOut, "the client reads slower than client.limits.min_rate")))
     }
+}
+
+/// Bytes of a request's body that are read after the response, so that the connection can be kept.
+const LITTLE: u64 = 64 * 1024;
+
+/// True if more is left of the request's body than is worth reading.
+fn is_much(ex: &Exchange) -> bool {
+    ex.request.body.exact_len().is_none_or(|n| n > LITTLE)
 }
 
 /// True if the response body itself still sends the request's body upstream.

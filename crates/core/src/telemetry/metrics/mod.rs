@@ -69,7 +69,7 @@ pub struct Metrics {
     endpoints: series::Registry<EndpointStats>,
     listeners: series::Registry<ListenerStats>,
     unmatched: Arc<RouteStats>,
-    events: Events,
+    events: Arc<Events>,
     config: Mutex<Applied>,
     version: &'static str,
 }
@@ -85,7 +85,7 @@ impl Metrics {
             endpoints: series::endpoints(workers, options.endpoints),
             listeners: series::listeners(workers, options.listeners),
             unmatched: Arc::new(series::unmatched(workers)),
-            events: Events::default(),
+            events: Arc::default(),
             config: Mutex::default(),
             version: options.version,
         }
@@ -113,7 +113,7 @@ impl Metrics {
     }
 
     /// What is counted from any thread.
-    pub fn events(&self) -> &Events {
+    pub fn events(&self) -> &Arc<Events> {
         &self.events
     }
 

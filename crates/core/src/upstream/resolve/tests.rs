@@ -70,7 +70,7 @@ impl Rig {
         let (server, runtime) = (Server::start(), runtime());
         let mut settings = settings(&server);
         change(&mut settings);
-        let resolver = Resolver::make(Backend::isolated(&settings, &[]), Some(runtime.handle().clone()));
+        let resolver = Resolver::make(Backend::isolated(&settings, &[]), Some(runtime.handle().clone()), Arc::default());
         Self {
             server,
             runtime,
