@@ -141,12 +141,20 @@ impl From<String> for Body {
 
 impl From<Vec<u8>> for Body {
     fn from(bytes: Vec<u8>) -> Self {
-        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes.into()) }
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Full(bytes.into())
+        }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Full(bytes)
+        }
     }
 }

@@ -53,13 +53,20 @@ impl Response {
     pub fn new(status: u16) -> Self {
         let mut head = ResponseHead::default();
         head.status = status;
-        Self { head, body: Body::Empty, declared_length: None, close: false }
+        Self {
+            head,
+            body: Body::Empty,
+            declared_length: None,
+            close: false,
+        }
     }
 
     /// The same with a body of a type.
     #[must_use]
     pub fn with_body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
-        self.head.headers.set(gatehouse_http1::Known::ContentType, content_type.as_bytes());
+        self.head
+            .headers
+            .set(gatehouse_http1::Known::ContentType, content_type.as_bytes());
         self.body = body.into();
         self
     }
@@ -116,12 +123,26 @@ impl Client {
     fn of(connection: &Connection, head: &RequestHead, settings: &ForwardedPlan) -> Self {
         if settings.settings.trusted.is_empty() {
             let (ip, text) = (connection.peer, connection.peer_text);
-            return Self { ip, text, is_trusted_peer: false, scheme: connection.scheme };
+            return Self {
+                ip,
+                text,
+                is_trusted_peer: false,
+                scheme: connection.scheme,
+            };
         }
         let found = client_ip::resolve(connection.peer, &head.headers, &settings.settings);
-        let text = if found.ip == connection.peer { connection.peer_text } else { IpText::new(found.ip) };
+        let text = if found.ip == connection.peer {
+            connection.peer_text
+        } else {
+            IpText::new(found.ip)
+        };
         let scheme = client_ip::scheme(connection.scheme, &head.headers, found);
-        Self { ip: found.ip, text, is_trusted_peer: found.trusted_peer, scheme }
+        Self {
+            ip: found.ip,
+            text,
+            is_trusted_peer: found.trusted_peer,
+            scheme,
+        }
     }
 }
 
@@ -220,7 +241,12 @@ impl Exchange {
 
     /// What this policy instance kept; taken out.
     pub fn kept<T: Any>(&mut self) -> Option<T> {
-        self.slots.get_mut(self.current)?.take()?.downcast().ok().map(|value| *value)
+        self.slots
+            .get_mut(self.current)?
+            .take()?
+            .downcast()
+            .ok()
+            .map(|value| *value)
     }
 
     /// The time, up to a tick behind; costs nothing.
@@ -246,6 +272,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         // Only an exchange whose driver never got to close it: a panic, or a task torn down.
         record::close_abandoned(self);
-        self.worker.recycle_request(std::mem::take(&mut self.request.head));
+        self.worker
+            .recycle_request(std::mem::take(&mut self.request.head));
     }
 }

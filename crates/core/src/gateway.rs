@@ -150,14 +150,24 @@ struct Held {
 impl PlanRef {
     /// Takes hold of a plan for a worker.
     pub(crate) fn new(plan: Arc<Plan>, worker: usize) -> Self {
-        let upstreams = plan.upstreams.iter().map(|upstream| Local::new(upstream, worker)).collect();
+        let upstreams = plan
+            .upstreams
+            .iter()
+            .map(|upstream| Local::new(upstream, worker))
+            .collect();
         let dealt = plan.routes.iter().map(|_| Cell::new(0)).collect();
-        Self(Rc::new(Held { plan, upstreams, dealt }))
+        Self(Rc::new(Held {
+            plan,
+            upstreams,
+            dealt,
+        }))
     }
 
     /// Counts the requests a route spreads, for each its own count.
     pub(crate) fn deal(&self, route: usize) -> u64 {
-        let Some(dealt) = self.0.dealt.get(route) else { return 0 };
+        let Some(dealt) = self.0.dealt.get(route) else {
+            return 0;
+        };
         dealt.set(dealt.get().wrapping_add(1));
         dealt.get()
     }

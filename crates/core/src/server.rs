@@ -88,18 +88,34 @@ impl Server {
         let count = config.process.workers.map_or(cores, usize::from).max(1);
         let output = access_output(config);
         let (telemetry, buffers) = Telemetry::start(
-            &metrics::Options { workers: count, ..metrics::Options::default() },
-            &access::Options { output: output.clone(), capacity: capacity(config), workers: count },
+            &metrics::Options {
+                workers: count,
+                ..metrics::Options::default()
+            },
+            &access::Options {
+                output: output.clone(),
+                capacity: capacity(config),
+                workers: count,
+            },
         )
-        .map_err(|source| StartError::Io { what: "open the access log", source })?;
+        .map_err(|source| StartError::Io {
+            what: "open the access log",
+            source,
+        })?;
 
         let shared = Shared {
             kinds,
             endpoints: Endpoints::new(),
-            resolver: Resolver::new(&config.dns, background.clone(), telemetry.metrics.events().clone()),
+            resolver: Resolver::new(
+                &config.dns,
+                background.clone(),
+                telemetry.metrics.events().clone(),
+            ),
         };
         let states = States::default();
-        let plan = shared.compile(config, reader, hash, &states, &telemetry).map_err(StartError::Diagnostics)?;
+        let plan = shared
+            .compile(config, reader, hash, &states, &telemetry)
+            .map_err(StartError::Diagnostics)?;
         let prepared = Listeners::default()
             .prepare(&config.listeners, &telemetry.metrics)
             .map_err(StartError::Diagnostics)?;
@@ -109,12 +125,21 @@ impl Server {
         let _ = tokio::time::timeout(SETTLE, futures_util::future::join_all(settled)).await;
 
         let gateway = Gateway::new(plan, states, telemetry, background, count);
-        let (workers, threads) = worker::start(&gateway, buffers)
-            .map_err(|source| StartError::Io { what: "start a worker thread", source })?;
+        let (workers, threads) = worker::start(&gateway, buffers).map_err(|source| StartError::Io {
+            what: "start a worker thread",
+            source,
+        })?;
         let mut listeners = Listeners::default();
         listeners.commit(&config.listeners, prepared, &workers).await;
         gateway.set_serving();
-        Ok(Self { gateway, shared, listeners, workers, threads, output })
+        Ok(Self {
+            gateway,
+            shared,
+            listeners,
+            workers,
+            threads,
+            output,
+        })
     }
 
     /// What all parts share.
@@ -133,27 +158,47 @@ impl Server {
     }
 
     /// Puts another document to work. On any error everything stays as it was.
-    pub async fn reload(&mut self, config: &Config, reader: &Reader, hash: String) -> Result<(), Vec<Diagnostic>> {
+    pub async fn reload(
+        &mut self,
+        config: &Config,
+        reader: &Reader,
+        hash: String,
+    ) -> Result<(), Vec<Diagnostic>> {
         let outcome = self.try_reload(config, reader, hash).await;
-        self.gateway.telemetry().metrics.events().reloaded(outcome.is_ok());
+        self.gateway
+            .telemetry()
+            .metrics
+            .events()
+            .reloaded(outcome.is_ok());
         outcome
     }
 
-    async fn try_reload(&mut self, config: &Config, reader: &Reader, hash: String) -> Result<(), Vec<Diagnostic>> {
+    async fn try_reload(
+        &mut self,
+        config: &Config,
+        reader: &Reader,
+        hash: String,
+    ) -> Result<(), Vec<Diagnostic>> {
         let telemetry = self.gateway.telemetry();
-        let plan = self.shared.compile(config, reader, hash, self.gateway.states(), telemetry)?;
+        let plan = self
+            .shared
+            .compile(config, reader, hash, self.gateway.states(), telemetry)?;
         let prepared = self.listeners.prepare(&config.listeners, &telemetry.metrics)?;
         let output = access_output(config);
         if output != self.output {
-            telemetry
-                .access
-                .redirect(&output)
-                .map_err(|error| vec![Diagnostic::error("access_log", format!("cannot open the access log: {error}"))])?;
+            telemetry.access.redirect(&output).map_err(|error| {
+                vec![Diagnostic::error(
+                    "access_log",
+                    format!("cannot open the access log: {error}"),
+                )]
+            })?;
             self.output = output;
         }
         self.shared.resolver.configure(&config.dns);
         self.gateway.install(Arc::new(plan));
-        self.listeners.commit(&config.listeners, prepared, &self.workers).await;
+        self.listeners
+            .commit(&config.listeners, prepared, &self.workers)
+            .await;
         Ok(())
     }
 
@@ -217,4 +262,3 @@ fn access_output(config: &Config) -> Output {
 fn capacity(config: &Config) -> usize {
     usize::try_from(config.access_log.buffer.get()).unwrap_or(usize::MAX)
 }
-

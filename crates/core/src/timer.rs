@@ -230,7 +230,12 @@ impl Timers {
 
     /// Wakes every task that waits with a deadline, for each to look again at what it waits for.
     pub fn wake_all(&self) {
-        let wakers: Vec<_> = self.entries.borrow().iter().filter_map(|entry| entry.waker.take()).collect();
+        let wakers: Vec<_> = self
+            .entries
+            .borrow()
+            .iter()
+            .filter_map(|entry| entry.waker.take())
+            .collect();
         // Outside of the borrow: waking may run other code of the task.
         wakers.into_iter().for_each(Waker::wake);
     }

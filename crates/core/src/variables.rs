@@ -20,18 +20,26 @@ impl Exchange {
             Variable::Query => out.extend_from_slice(head.query().unwrap_or_default().as_bytes()),
             Variable::Scheme => out.extend_from_slice(self.client.scheme.as_bytes()),
             Variable::RequestId => out.extend_from_slice(self.ids.request.as_bytes()),
-            Variable::Header(name) => out.extend_from_slice(headers.find(name.as_bytes()).unwrap_or_default()),
+            Variable::Header(name) => {
+                out.extend_from_slice(headers.find(name.as_bytes()).unwrap_or_default())
+            }
             Variable::QueryParam(name) => {
                 let query = head.query().unwrap_or_default();
                 if let Some(value) = query_values(query, name).next() {
                     out.extend_from_slice(&value);
                 }
             }
-            Variable::Cookie(name) => out.extend_from_slice(cookies(headers, name).next().unwrap_or_default()),
+            Variable::Cookie(name) => {
+                out.extend_from_slice(cookies(headers, name).next().unwrap_or_default())
+            }
             Variable::ClientIp => out.extend_from_slice(self.client.text.as_bytes()),
-            Variable::RouteName => out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes()),
+            Variable::RouteName => {
+                out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes())
+            }
             Variable::Capture(name) => {
-                let at = self.route().and_then(|route| route.captures.iter().position(|known| **known == **name));
+                let at = self
+                    .route()
+                    .and_then(|route| route.captures.iter().position(|known| **known == **name));
                 let text = at.and_then(|at| self.captures.text(at, self.path()));
                 out.extend_from_slice(text.unwrap_or_default().as_bytes());
             }
@@ -41,7 +49,9 @@ impl Exchange {
     /// The path the route was matched by.
     pub fn path(&self) -> &str {
         let head = &self.request.head;
-        self.matched_path.as_ref().map_or_else(|| head.path(), |mark| head.marked_path(mark))
+        self.matched_path
+            .as_ref()
+            .map_or_else(|| head.path(), |mark| head.marked_path(mark))
     }
 
     /// Appends what a limit or a sticky choice is keyed by. Different selectors never give the same key.

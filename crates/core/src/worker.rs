@@ -17,9 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::gateway::{Gateway, PlanRef};
+use crate::http::date::HttpDate;
 use crate::io::BufferPool;
 use crate::listen::tcp::{Accepted, Acceptor};
-use crate::http::date::HttpDate;
 use crate::telemetry::access::{AccessBuffer, Clock, Stamp};
 use crate::telemetry::metrics::Shard;
 use crate::timer::{TICK, Timers};
@@ -107,13 +107,18 @@ pub(crate) fn start(
         let gateway = gateway.clone();
         let peers = handles.clone();
         // Built here so that a failure is told to whoever starts us.
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
-            match runtime {
-                Ok(runtime) => runtime.block_on(run(Worker::new(index, gateway, peers, access), inbox)),
-                Err(error) => tracing::error!(worker = index, %error, "worker cannot start"),
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let runtime = Builder::new_current_thread()
+                    .enable_io()
+                    .enable_time()
+                    .build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => runtime.block_on(run(Worker::new(index, gateway, peers, access), inbox)),
+                    Err(error) => tracing::error!(worker = index, %error, "worker cannot start"),
+                }
+            })?;
         threads.push(thread);
     }
     Ok((handles, threads))
@@ -213,7 +218,8 @@ impl Worker {
         let step = || {
             let [s0, s1] = self.random.get();
             let mixed = s1 ^ s0;
-            self.random.set([s0.rotate_left(24) ^ mixed ^ (mixed << 16), mixed.rotate_left(37)]);
+            self.random
+                .set([s0.rotate_left(24) ^ mixed ^ (mixed << 16), mixed.rotate_left(37)]);
             s0.wrapping_add(s1)
         };
         [step(), step()]
@@ -255,7 +261,10 @@ impl Worker {
 
     /// An empty buffer to encode heads into.
     pub(crate) fn spare_staging(&self) -> Vec<u8> {
-        self.staging.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2048))
+        self.staging
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(2048))
     }
 
     pub(crate) fn keep_staging(&self, mut staging: Vec<u8>) {

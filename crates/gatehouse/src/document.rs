@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use gatehouse_core::config::{self, Config, Diagnostic, Loaded, Reader, Sources};
-use gatehouse_core::plan::{Plan, lint};
 use gatehouse_core::failure::failures_markdown;
+use gatehouse_core::plan::{Plan, lint};
 use gatehouse_core::policy::Kind;
 use gatehouse_core::server;
 use gatehouse_core::telemetry::metrics::metrics_markdown;
@@ -35,7 +35,13 @@ impl Document {
             Source::File(file) => config::load(file),
             Source::Text { name, text } => config::load_str(text, name),
         };
-        let Loaded { config, sources, watch, mut diagnostics, reader } = loaded;
+        let Loaded {
+            config,
+            sources,
+            watch,
+            mut diagnostics,
+            reader,
+        } = loaded;
         let failed = diagnostics.has_errors();
         if !failed {
             diagnostics.extend(lint::lint(&config, &stage));
@@ -46,7 +52,13 @@ impl Document {
             return Err(Bad { files: watch });
         }
         let hash = hash(&sources);
-        Ok(Self { config, reader, hash, files: watch, sources })
+        Ok(Self {
+            config,
+            reader,
+            hash,
+            files: watch,
+            sources,
+        })
     }
 
     /// Prints what is wrong with the document beyond its text.
@@ -59,7 +71,9 @@ impl Document {
 
     /// Compiles it without running it. `None`: what is wrong was printed.
     pub(crate) fn compile(&self) -> Option<Plan> {
-        server::check(&self.config, &self.reader, KINDS).map_err(|diagnostics| self.report(diagnostics)).ok()
+        server::check(&self.config, &self.reader, KINDS)
+            .map_err(|diagnostics| self.report(diagnostics))
+            .ok()
     }
 }
 
@@ -78,7 +92,10 @@ pub(crate) fn checked(file: &Path) -> Option<(Document, Plan)> {
 
 /// The stage of a kind, as the lint wants it.
 fn stage(kind: &str) -> Option<u8> {
-    KINDS.iter().find(|known| known.name == kind).map(|known| known.stage as u8)
+    KINDS
+        .iter()
+        .find(|known| known.name == kind)
+        .map(|known| known.stage as u8)
 }
 
 fn hash(sources: &Sources) -> String {

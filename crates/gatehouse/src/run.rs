@@ -44,7 +44,10 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let Ok(document) = Document::load(&options.source) else {
         bail!("the configuration cannot be used");
     };
-    let log = log::start(document.config.process.log.level.as_str(), format(&document.config))?;
+    let log = log::start(
+        document.config.process.log.level.as_str(),
+        format(&document.config),
+    )?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
         .thread_name("background")
@@ -77,7 +80,14 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
         Source::Text { .. } => None,
     };
 
-    let started = Server::start(&document.config, &document.reader, document.hash.clone(), KINDS, background).await;
+    let started = Server::start(
+        &document.config,
+        &document.reader,
+        document.hash.clone(),
+        KINDS,
+        background,
+    )
+    .await;
     let server = match started {
         Ok(server) => server,
         Err(StartError::Diagnostics(diagnostics)) => {
@@ -89,7 +99,13 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
     let admin = Admin::start(&document.config, server.gateway())?;
     announce(&server, admin.as_ref(), &options.announce)?;
 
-    let mut running = Running { options, document, log, watch, server };
+    let mut running = Running {
+        options,
+        document,
+        log,
+        watch,
+        server,
+    };
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -158,7 +174,11 @@ impl Running {
             }
         };
         self.watch_files(document.files.clone());
-        match self.server.reload(&document.config, &document.reader, document.hash.clone()).await {
+        match self
+            .server
+            .reload(&document.config, &document.reader, document.hash.clone())
+            .await
+        {
             Ok(()) => {
                 let changes = diff::diff(&self.document.config, &document.config);
                 tracing::info!(hash = document.hash, %changes, "configuration changed");
@@ -179,9 +199,15 @@ impl Running {
         }
         let needs = [
             ("process.workers", old.process.workers != new.process.workers),
-            ("process.log.format", old.process.log.format != new.process.log.format),
+            (
+                "process.log.format",
+                old.process.log.format != new.process.log.format,
+            ),
             ("admin.address", old.admin.address != new.admin.address),
-            ("access_log.buffer", old.access_log.buffer != new.access_log.buffer),
+            (
+                "access_log.buffer",
+                old.access_log.buffer != new.access_log.buffer,
+            ),
         ];
         for (setting, _) in needs.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(setting, "the change takes force after a restart");
@@ -206,7 +232,10 @@ impl Running {
             admin.stop().await;
         }
         if self.log.lost() > 0 {
-            tracing::warn!(lines = self.log.lost(), "log lines were lost: standard error was too slow");
+            tracing::warn!(
+                lines = self.log.lost(),
+                "log lines were lost: standard error was too slow"
+            );
         }
     }
 }
@@ -222,9 +251,19 @@ struct Admin {
 
 impl Admin {
     fn start(config: &Config, gateway: &Arc<Gateway>) -> anyhow::Result<Option<Self>> {
-        let Some(address) = &config.admin.address else { return Ok(None) };
-        let bound = socket::bind(address, socket::Options { backlog: 128, unix_mode: Some(0o600) })?;
-        let address = bound.address().context("cannot tell the admin listener's address")?;
+        let Some(address) = &config.admin.address else {
+            return Ok(None);
+        };
+        let bound = socket::bind(
+            address,
+            socket::Options {
+                backlog: 128,
+                unix_mode: Some(0o600),
+            },
+        )?;
+        let address = bound
+            .address()
+            .context("cannot tell the admin listener's address")?;
         let (listener, file) = match bound {
             Bound::Tcp(listener) => (gatehouse_admin::Listener::Tcp(listener), None),
             Bound::Unix(listener, file) => (gatehouse_admin::Listener::Unix(listener), Some(file)),
@@ -244,7 +283,12 @@ impl Admin {
                 tracing::error!(%error, "the admin listener ended");
             }
         });
-        Ok(Some(Self { address, stop, task, _file: file }))
+        Ok(Some(Self {
+            address,
+            stop,
+            task,
+            _file: file,
+        }))
     }
 
     async fn stop(self) {
@@ -255,7 +299,9 @@ impl Admin {
 
 /// Prints the diagnostics of a configuration. `false` when one of them is an error.
 pub(crate) fn check(file: &Path) -> anyhow::Result<bool> {
-    let Some((document, _)) = document::checked(file) else { return Ok(false) };
+    let Some((document, _)) = document::checked(file) else {
+        return Ok(false);
+    };
     let config = &document.config;
     crate::cli::print(&format!(
         "ok: {} listeners, {} routes, {} upstreams\n",
@@ -268,7 +314,9 @@ pub(crate) fn check(file: &Path) -> anyhow::Result<bool> {
 
 /// Prints the routes in the order in which they are tried. `false` when the configuration has an error.
 pub(crate) fn routes(file: &Path) -> anyhow::Result<bool> {
-    let Some((_, plan)) = document::checked(file) else { return Ok(false) };
+    let Some((_, plan)) = document::checked(file) else {
+        return Ok(false);
+    };
     crate::cli::print(&plan.explain())?;
     Ok(true)
 }

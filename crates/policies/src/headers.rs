@@ -66,7 +66,11 @@ const OWN: [Known; 10] = [
 ];
 
 fn check(edits: &Edits, side: &str, cx: &Compile<'_>) -> Result<(), Diagnostic> {
-    let removed = edits.remove.iter().enumerate().map(|(i, name)| (format!("{side}.remove[{i}]"), name));
+    let removed = edits
+        .remove
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (format!("{side}.remove[{i}]"), name));
     let set = edits.set.keys().map(|name| (format!("{side}.set.{name}"), name));
     let added = edits.add.keys().map(|name| (format!("{side}.add.{name}"), name));
     for (field, name) in removed.chain(set).chain(added) {
@@ -74,7 +78,10 @@ fn check(edits: &Edits, side: &str, cx: &Compile<'_>) -> Result<(), Diagnostic> 
             return Err(cx.error(&field, format!("`{name}` cannot be the name of a header field")));
         }
         if Known::of(name.as_bytes()).is_some_and(|known| OWN.contains(&known)) {
-            return Err(cx.error(&field, format!("`{name}` is the gateway's own and cannot be changed here")));
+            return Err(cx.error(
+                &field,
+                format!("`{name}` is the gateway's own and cannot be changed here"),
+            ));
         }
     }
     Ok(())

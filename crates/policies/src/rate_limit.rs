@@ -47,11 +47,18 @@ impl PolicyConfig for RateLimit {
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         let window = self.window.get();
         if window.is_zero() {
-            return Err(cx.error("window", "a window of no length counts nothing; expected such as `1s` or `1m`"));
+            return Err(cx.error(
+                "window",
+                "a window of no length counts nothing; expected such as `1s` or `1m`",
+            ));
         }
         // The key is part of the shape: counts of addresses mean nothing to counts of headers.
         let windows = cx.windows(&format!("key={}", self.key), window);
-        Ok(Arc::new(Limiter { limit: self.limit.get().into(), key: self.key, windows }))
+        Ok(Arc::new(Limiter {
+            limit: self.limit.get().into(),
+            key: self.key,
+            windows,
+        }))
     }
 }
 
@@ -71,8 +78,13 @@ impl Limiter {
     fn decide(&self, ex: &mut Exchange) -> Outcome {
         let mut key = Vec::with_capacity(16);
         ex.select(&self.key, &mut key);
-        let Used { admitted, remaining, resets_in, retry_after, .. } =
-            self.windows.count(&key, self.limit, 1, ex.now());
+        let Used {
+            admitted,
+            remaining,
+            resets_in,
+            retry_after,
+            ..
+        } = self.windows.count(&key, self.limit, 1, ex.now());
         ex.keep(Shown { remaining, resets_in });
         if admitted {
             return Ok(Verdict::Continue);
@@ -82,7 +94,9 @@ impl Limiter {
     }
 
     fn show(&self, ex: &mut Exchange, response: &mut Response) {
-        let Some(Shown { remaining, resets_in }) = ex.kept() else { return };
+        let Some(Shown { remaining, resets_in }) = ex.kept() else {
+            return;
+        };
         let reset = ex.unix_seconds() + whole_seconds(resets_in);
         let headers = response.headers_mut();
         headers.set_name(b"x-ratelimit-limit", self.limit.to_string().as_bytes());

@@ -52,7 +52,11 @@ impl Targets {
     fn choose(&self, ex: &Exchange) -> Option<usize> {
         match self {
             Self::One(index) => Some(*index),
-            Self::Split { split, upstreams, sticky } => {
+            Self::Split {
+                split,
+                upstreams,
+                sticky,
+            } => {
                 let key = sticky.as_ref().and_then(|by| sticky_key(ex, by));
                 let chosen = match key {
                     Some(key) => split.sticky(&key),
@@ -93,7 +97,10 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     if !mark_late {
         mark(ex, stripped)?;
     }
-    let outgoing = Outgoing { host: &forward.host, mark: mark_late.then_some(stripped) };
+    let outgoing = Outgoing {
+        host: &forward.host,
+        mark: mark_late.then_some(stripped),
+    };
 
     if upstream.policies.is_empty() {
         return attempts(ex, upstream, local, &outgoing).await;
@@ -115,7 +122,9 @@ fn rewrite<'f>(ex: &mut Exchange, rewrite: &'f PathRewrite) -> Result<Option<&'f
     }
     let before = ex.request.head.mark_path();
     let stripped = with_source(ex, |source| {
-        let rewritten = rewrite.apply(source).map_err(|refusal| screen::refused(&refusal))?;
+        let rewritten = rewrite
+            .apply(source)
+            .map_err(|refusal| screen::refused(&refusal))?;
         let stripped = rewritten.stripped.is_some();
         Ok::<_, Failure>(match rewritten.path {
             // A part of the path as it is: no copy is needed.
@@ -137,7 +146,10 @@ fn mark(ex: &mut Exchange, prefix: Option<&str>) -> Result<(), Failure> {
     let (plan, client, connection) = (ex.plan.clone(), &ex.client, &ex.connection);
     let version = ex.request.head.version;
     let (host, headers) = ex.request.head.authority_and_headers();
-    let marked = plan.forwarded.fields.apply(headers, &hop(client, connection, host, version, prefix));
+    let marked = plan
+        .forwarded
+        .fields
+        .apply(headers, &hop(client, connection, host, version, prefix));
     marked.map_err(|error| Failure::new(Code::LoopDetected).safe_detail(error.to_string()))
 }
 
@@ -201,11 +213,13 @@ async fn attempts(
 /// Bounds what is left of the exchange by the route's, the upstream's and the client's total times.
 fn bound(ex: &Exchange, upstream: std::time::Duration) {
     let client = ex.plan.client.timeouts.total;
-    let of_exchange = ex.route().and_then(|route| route.timeout).map_or(client, |route| route.min(client));
+    let of_exchange = ex
+        .route()
+        .and_then(|route| route.timeout)
+        .map_or(client, |route| route.min(client));
     if upstream < of_exchange {
         ex.clock.begin_total(Total::Upstream, upstream);
     } else {
         ex.clock.begin_total(Total::Exchange, of_exchange);
     }
 }
-

@@ -16,7 +16,10 @@ pub struct IpText {
 impl IpText {
     /// The usual text of an address (RFC 5952 for IPv6).
     pub fn new(ip: IpAddr) -> Self {
-        let mut text = Self { bytes: [0; LONGEST], len: 0 };
+        let mut text = Self {
+            bytes: [0; LONGEST],
+            len: 0,
+        };
         // Cannot fail: the longest address fits.
         let _ = write!(text, "{ip}");
         text

@@ -99,7 +99,11 @@ struct Via {
 
 impl Via {
     fn value(&self, version: Version) -> &str {
-        if version == Version::Http10 { &self.http10 } else { &self.http11 }
+        if version == Version::Http10 {
+            &self.http10
+        } else {
+            &self.http11
+        }
     }
 }
 
@@ -239,11 +243,16 @@ fn remove_claims(headers: &mut Headers) {
 
 /// There are more of this family (-User, -Server, -Client-Cert, ...), and applications that believe them.
 fn is_other_claim(known: Option<Known>, name: &[u8]) -> bool {
-    known.is_none() && name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+    known.is_none()
+        && name
+            .get(..12)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
 }
 
 fn has_other_claims(headers: &Headers) -> bool {
-    headers.iter().any(|field| is_other_claim(field.known, field.name))
+    headers
+        .iter()
+        .any(|field| is_other_claim(field.known, field.name))
 }
 
 /// The list grows by the peer; what else a trusted peer said about the client's request stays.

@@ -21,7 +21,10 @@ pub struct IdText {
 
 impl Default for IdText {
     fn default() -> Self {
-        Self { bytes: [0; LONGEST], len: 0 }
+        Self {
+            bytes: [0; LONGEST],
+            len: 0,
+        }
     }
 }
 
@@ -42,9 +45,17 @@ impl IdText {
     pub fn uuid(unix_millis: u64, random: [u64; 2]) -> Self {
         let high = (unix_millis << 16) | 0x7000 | (random[0] & 0x0fff);
         let low = (random[1] & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-        let mut id = Self { len: 36, ..Self::default() };
+        let mut id = Self {
+            len: 36,
+            ..Self::default()
+        };
         let mut at = 0;
-        for (i, byte) in high.to_be_bytes().into_iter().chain(low.to_be_bytes()).enumerate() {
+        for (i, byte) in high
+            .to_be_bytes()
+            .into_iter()
+            .chain(low.to_be_bytes())
+            .enumerate()
+        {
             if matches!(i, 4 | 6 | 8 | 10) {
                 id.bytes[at] = b'-';
                 at += 1;
@@ -95,7 +106,10 @@ pub(crate) fn assign(ex: &mut Exchange) {
     // The encoders write the ids; what the client sent must not stand beside them.
     headers.remove(Known::XRequestId);
     headers.remove(Known::XCorrelationId);
-    ex.ids = Ids { request, correlation: correlation.unwrap_or(request) };
+    ex.ids = Ids {
+        request,
+        correlation: correlation.unwrap_or(request),
+    };
 }
 
 impl Ids {
@@ -122,7 +136,13 @@ mod tests {
 
     #[test]
     fn given_ids_are_bounded_and_plain() {
-        for (value, good) in [("req_abc.1", true), ("", false), ("a b", false), ("a\"b", false), ("a\u{e9}", false)] {
+        for (value, good) in [
+            ("req_abc.1", true),
+            ("", false),
+            ("a b", false),
+            ("a\"b", false),
+            ("a\u{e9}", false),
+        ] {
             assert_eq!(IdText::given(value.as_bytes()).is_some(), good, "{value:?}");
         }
         assert!(IdText::given(&[b'a'; LONGEST]).is_some());

@@ -3,7 +3,7 @@
 use gatehouse_http1::Known;
 
 use crate::exchange::{Exchange, Response};
-use crate::failure::{Fault, Failure};
+use crate::failure::{Failure, Fault};
 use crate::http::hop;
 
 /// The response for a failure: `application/problem+json` (RFC 9457). The client gets the title, the

@@ -25,7 +25,8 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
             Underscores::Refuse => {
                 if let Some(field) = head.headers.iter().find(|field| imitates_known(field.name)) {
                     let name = String::from_utf8_lossy(field.name).into_owned();
-                    let text = format!("the field name `{name}` looks like another; see `client.underscores`");
+                    let text =
+                        format!("the field name `{name}` looks like another; see `client.underscores`");
                     return Err(Failure::new(Code::BadRequest).safe_detail(text).close(true));
                 }
             }
@@ -40,7 +41,10 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
             head.headers.remove(Known::Expect);
         }
     }
-    ex.accepts_trailers = head.headers.list(Known::Te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    ex.accepts_trailers = head
+        .headers
+        .list(Known::Te)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     hop::clean_request(&mut head.headers, false);
     // The usual path is in normal form already. One with doubled or escaped slashes is normalised by
     // the table, in the form of the route it matches.
@@ -55,7 +59,11 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
 /// Refuses a body that is longer than the route allows, before anything is sent anywhere.
 pub(crate) fn limits(ex: &mut Exchange, route: &Route) -> Result<(), Failure> {
     let limit = route.max_body.unwrap_or(ex.plan.client.limits.body);
-    let setting = if route.max_body.is_some() { "routes.*.max_body" } else { "client.limits.body" };
+    let setting = if route.max_body.is_some() {
+        "routes.*.max_body"
+    } else {
+        "client.limits.body"
+    };
     ex.request.body.set_limit(limit, setting);
     match ex.request.body.exact_len() {
         Some(measured) if measured > limit => {
@@ -74,7 +82,9 @@ fn imitates_known(name: &[u8]) -> bool {
 pub(crate) fn missed(miss: &Miss<'_>) -> Failure {
     match miss {
         Miss::NotFound => Failure::new(Code::RouteNotFound),
-        Miss::MethodNotAllowed { allow } => Failure::new(Code::MethodNotAllowed).header("allow", allow.join(", ")),
+        Miss::MethodNotAllowed { allow } => {
+            Failure::new(Code::MethodNotAllowed).header("allow", allow.join(", "))
+        }
         Miss::VersionUnknown { given, known } => {
             let text = match given {
                 Some(given) => format!("there is no version `{given}`; there are {}", known.join(", ")),
@@ -82,9 +92,8 @@ pub(crate) fn missed(miss: &Miss<'_>) -> Failure {
             };
             Failure::new(Code::VersionUnknown).safe_detail(text)
         }
-        Miss::NotAcceptable { known } => {
-            Failure::new(Code::NotAcceptable).safe_detail(format!("there are the versions {}", known.join(", ")))
-        }
+        Miss::NotAcceptable { known } => Failure::new(Code::NotAcceptable)
+            .safe_detail(format!("there are the versions {}", known.join(", "))),
         Miss::Refused(refusal) => refused(refusal),
     }
 }

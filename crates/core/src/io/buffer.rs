@@ -66,7 +66,12 @@ pub struct Buffer {
 
 impl Buffer {
     fn new(bytes: Vec<u8>, pool: Rc<BufferPool>) -> Self {
-        Self { bytes, start: 0, end: 0, pool }
+        Self {
+            bytes,
+            start: 0,
+            end: 0,
+            pool,
+        }
     }
 
     /// The filled part.
@@ -163,7 +168,11 @@ mod tests {
         buffer.filled(n);
         assert!(buffer.space().is_empty());
         buffer.consume(n - 3);
-        assert_eq!(buffer.space().len(), n - 3, "the last three bytes moved to the front");
+        assert_eq!(
+            buffer.space().len(),
+            n - 3,
+            "the last three bytes moved to the front"
+        );
         assert_eq!(buffer.len(), 3);
         buffer.grow(LARGE);
         assert_eq!((buffer.len(), buffer.capacity()), (3, LARGE));

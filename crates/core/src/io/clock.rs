@@ -107,7 +107,9 @@ impl Total {
 
     fn failure(self) -> Failure {
         match self {
-            Self::Exchange => Failure::new(Code::DeadlineExceeded).detail("the time for the whole exchange is over"),
+            Self::Exchange => {
+                Failure::new(Code::DeadlineExceeded).detail("the time for the whole exchange is over")
+            }
             Self::Upstream => Failure::new(Code::UpstreamTimeout).detail("the time for the upstream is over"),
         }
     }
@@ -181,7 +183,11 @@ impl Clock {
 
     /// As [`Clock::wait`], telling only which bound was hit.
     pub fn poll_phase(&self, cx: &mut Context<'_>, phase: Phase, after: Duration) -> Poll<Which> {
-        let phase = if self.duplex.get() { Phase::UpstreamIdle } else { phase };
+        let phase = if self.duplex.get() {
+            Phase::UpstreamIdle
+        } else {
+            phase
+        };
         if self.phase.get() != phase || self.moved.get() {
             self.phase.set(phase);
             self.moved.set(false);

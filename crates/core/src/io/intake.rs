@@ -30,7 +30,13 @@ pub enum Read {
 impl Intake {
     /// A body whose first bytes, if any, are in `buffer`.
     pub fn new(buffer: Buffer, decoder: Decoder) -> Self {
-        Self { buffer, decoder, ready: 0, after: 0, filled: false }
+        Self {
+            buffer,
+            decoder,
+            ready: 0,
+            after: 0,
+            filled: false,
+        }
     }
 
     /// Looks at what is in the buffer. True when there is data or the body has ended.

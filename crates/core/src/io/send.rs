@@ -138,7 +138,12 @@ impl Sender {
     }
 
     /// Sends as far as it goes; ready when everything (or, while the body is held back, the head) is out.
-    pub fn poll(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink, body: &mut Body) -> Poll<Result<(), SendError>> {
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl Sink,
+        body: &mut Body,
+    ) -> Poll<Result<(), SendError>> {
         loop {
             if self.wants_piece() {
                 match self.next_piece(cx, body) {
@@ -173,7 +178,9 @@ impl Sender {
             Framing::Length(left) => {
                 let n = body.data().len();
                 let Some(rest) = left.checked_sub(n as u64) else {
-                    return Poll::Ready(Err(Failure::new(Code::Internal).detail("a body is longer than declared")));
+                    return Poll::Ready(Err(
+                        Failure::new(Code::Internal).detail("a body is longer than declared")
+                    ));
                 };
                 *left = rest;
                 n
@@ -224,14 +231,21 @@ impl Sender {
             Framing::Length(left) if left > 0 => {
                 return Err(Failure::new(Code::Internal).detail("a body is shorter than declared"));
             }
-            Framing::Chunked => encode::last_chunk(&mut self.staged, body.trailers().filter(|_| self.with_trailers)),
+            Framing::Chunked => {
+                encode::last_chunk(&mut self.staged, body.trailers().filter(|_| self.with_trailers))
+            }
             _ => {}
         }
         self.body_done = true;
         Ok(())
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink, body: &mut Body) -> Poll<io::Result<()>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl Sink,
+        body: &mut Body,
+    ) -> Poll<io::Result<()>> {
         self.started = true;
         let staged = &self.staged[self.written..];
         let piece = &body.data()[..self.piece];

@@ -61,7 +61,11 @@ impl Stream {
     }
 
     /// Writes some of several runs with one system call.
-    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, runs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        runs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, runs),
             Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, runs),

@@ -73,7 +73,11 @@ impl Listeners {
         let mut bad = Vec::new();
         for (name, listener) in wanted {
             let stats = series.listener(name);
-            if self.running.get(name).is_some_and(|running| running.written == listener.address) {
+            if self
+                .running
+                .get(name)
+                .is_some_and(|running| running.written == listener.address)
+            {
                 continue;
             }
             let options = socket::Options {
@@ -93,16 +97,29 @@ impl Listeners {
                         draining: AtomicBool::new(false),
                         closed: Notify::new(),
                     });
-                    new.push((name.clone(), Running { written: listener.address.clone(), bound: address, state }, bound));
+                    new.push((
+                        name.clone(),
+                        Running {
+                            written: listener.address.clone(),
+                            bound: address,
+                            state,
+                        },
+                        bound,
+                    ));
                 }
                 Err(error) => {
-                    let mut diagnostic = Diagnostic::error(format!("listeners.{name}.address"), error.to_string());
+                    let mut diagnostic =
+                        Diagnostic::error(format!("listeners.{name}.address"), error.to_string());
                     diagnostic.help = error.help.map(str::to_owned);
                     bad.push(diagnostic);
                 }
             }
         }
-        if bad.is_empty() { Ok(Prepared { new }) } else { Err(bad) }
+        if bad.is_empty() {
+            Ok(Prepared { new })
+        } else {
+            Err(bad)
+        }
     }
 
     /// Puts prepared sockets to work and gives up those that `wanted` no longer names.
@@ -112,7 +129,10 @@ impl Listeners {
         prepared: Prepared,
         workers: &[WorkerHandle],
     ) {
-        let mut replaced: Vec<_> = self.running.extract_if(|name, _| !wanted.contains_key(name)).collect();
+        let mut replaced: Vec<_> = self
+            .running
+            .extract_if(|name, _| !wanted.contains_key(name))
+            .collect();
         for (i, (name, running, bound)) in prepared.new.into_iter().enumerate() {
             let acceptor = Acceptor::new(running.state.clone(), bound);
             if let Some(worker) = workers.get((self.running.len() + i) % workers.len().max(1)) {
@@ -148,12 +168,19 @@ impl Listeners {
 
     /// Names and bound addresses, by name.
     pub fn addresses(&self) -> Vec<(String, Address)> {
-        let mut all: Vec<_> = self.running.iter().map(|(name, r)| (name.clone(), r.bound.clone())).collect();
+        let mut all: Vec<_> = self
+            .running
+            .iter()
+            .map(|(name, r)| (name.clone(), r.bound.clone()))
+            .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
     }
 }
 
 fn limits(listener: &config::Listener) -> Limits {
-    Limits { total: listener.max_connections, per_client: listener.max_connections_per_client }
+    Limits {
+        total: listener.max_connections,
+        per_client: listener.max_connections_per_client,
+    }
 }

@@ -35,7 +35,10 @@ pub(crate) struct Acceptor {
 /// The same, known to the worker's reactor. The Unix socket's file goes with it.
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, #[allow(dead_code, reason = "held for its drop")] SocketFile),
+    Unix(
+        UnixListener,
+        #[allow(dead_code, reason = "held for its drop")] SocketFile,
+    ),
 }
 
 impl Socket {
@@ -53,7 +56,10 @@ impl Socket {
                 socket::accepted(&stream)?;
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
-            Self::Unix(socket, _) => socket.accept().await.map(|(stream, _)| (Stream::Unix(stream), None)),
+            Self::Unix(socket, _) => socket
+                .accept()
+                .await
+                .map(|(stream, _)| (Stream::Unix(stream), None)),
         }
     }
 }
@@ -141,17 +147,25 @@ impl Acceptor {
 /// True for errors that say something of the connection, not of us.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// Gives a connection to the worker with the fewest.
 fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, peer: Option<SocketAddr>) {
     let plan = worker.plan();
     let speaks_for_others = |ip: IpAddr| {
-        let proxy = plan.listeners.get(&*listener.name).and_then(|l| l.proxy_protocol.as_ref());
+        let proxy = plan
+            .listeners
+            .get(&*listener.name)
+            .and_then(|l| l.proxy_protocol.as_ref());
         proxy.is_some_and(|proxy| proxy.from.iter().any(|cidr| cidr.contains(ip)))
     };
-    let client = peer.map(|peer| peer.ip().to_canonical()).filter(|ip| !speaks_for_others(*ip));
+    let client = peer
+        .map(|peer| peer.ip().to_canonical())
+        .filter(|ip| !speaks_for_others(*ip));
     let admitted = match listener.admission.admit(client) {
         Ok(admitted) => admitted,
         Err(refused) => return listener.stats.refused(worker.index, label(refused)),
@@ -162,8 +176,16 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, pee
         .min_by_key(|&i| gateway.loads()[i].load(Ordering::Relaxed))
         .unwrap_or(worker.index);
     gateway.loads()[fewest].fetch_add(1, Ordering::Relaxed);
-    let load = Load { gateway: gateway.clone(), worker: fewest };
-    let admission = Admission { peer, listener: listener.clone(), admitted, load };
+    let load = Load {
+        gateway: gateway.clone(),
+        worker: fewest,
+    };
+    let admission = Admission {
+        peer,
+        listener: listener.clone(),
+        admitted,
+        load,
+    };
     if fewest == worker.index {
         tokio::task::spawn_local(serve(worker.clone(), stream, admission));
         return;
@@ -191,19 +213,44 @@ impl Accepted {
             Ok(stream) => {
                 tokio::task::spawn_local(serve(worker.clone(), stream, self.admission));
             }
-            Err(_) => self.admission.listener.stats.refused(worker.index, Refused::Resources),
+            Err(_) => self
+                .admission
+                .listener
+                .stats
+                .refused(worker.index, Refused::Resources),
         }
     }
 }
 
 async fn serve(worker: Rc<Worker>, mut stream: Stream, admission: Admission) {
-    let Admission { peer, listener, mut admitted, load } = admission;
+    let Admission {
+        peer,
+        listener,
+        mut admitted,
+        load,
+    } = admission;
     let local_port = stream.local_port();
-    let mut arrival = Arrival { peer, local_port, first: None };
-    if let Err(why) = Box::pin(introduce(&worker, &listener, &mut stream, &mut arrival, &mut admitted)).await {
+    let mut arrival = Arrival {
+        peer,
+        local_port,
+        first: None,
+    };
+    if let Err(why) = Box::pin(introduce(
+        &worker,
+        &listener,
+        &mut stream,
+        &mut arrival,
+        &mut admitted,
+    ))
+    .await
+    {
         return listener.stats.refused(worker.index, why);
     }
-    let Arrival { peer, local_port, first } = arrival;
+    let Arrival {
+        peer,
+        local_port,
+        first,
+    } = arrival;
     let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
     let connection = Rc::new(Connection {
         peer: ip,
@@ -228,7 +275,10 @@ pub(crate) struct Open {
 impl Open {
     fn new(worker: &Worker, listener: Arc<ListenerState>) -> Self {
         listener.stats.opened(worker.index);
-        Self { worker: worker.index, listener }
+        Self {
+            worker: worker.index,
+            listener,
+        }
     }
 }
 
@@ -254,11 +304,18 @@ async fn introduce(
     admitted: &mut Admitted,
 ) -> Result<(), Refused> {
     let plan = worker.plan();
-    let Some(proxy) = plan.listeners.get(&*listener.name).and_then(|l| l.proxy_protocol.as_ref()) else {
+    let Some(proxy) = plan
+        .listeners
+        .get(&*listener.name)
+        .and_then(|l| l.proxy_protocol.as_ref())
+    else {
         return Ok(());
     };
     let is_trusted = match arrival.peer {
-        Some(peer) => proxy.from.iter().any(|cidr| cidr.contains(peer.ip().to_canonical())),
+        Some(peer) => proxy
+            .from
+            .iter()
+            .any(|cidr| cidr.contains(peer.ip().to_canonical())),
         // Whoever may open the socket's file is trusted.
         None => true,
     };
@@ -288,7 +345,9 @@ async fn introduce(
             use std::task::Poll;
             match stream.poll_read(cx, buffer.space()) {
                 Poll::Ready(read) => Poll::Ready(read.ok()),
-                Poll::Pending => clock.poll_phase(cx, Phase::Head, plan.client.timeouts.head).map(|_| None),
+                Poll::Pending => clock
+                    .poll_phase(cx, Phase::Head, plan.client.timeouts.head)
+                    .map(|_| None),
             }
         });
         match read.await {

@@ -11,7 +11,12 @@ use crate::action::{Action, Forward, Redirect, Reply, Targets};
 use crate::config::{self, Diagnostic};
 
 /// The action of a route; none if something is wrong with it.
-pub(super) fn action(cx: &mut Context<'_>, name: &str, route: &config::Route, captures: &[&str]) -> Option<Action> {
+pub(super) fn action(
+    cx: &mut Context<'_>,
+    name: &str,
+    route: &config::Route,
+    captures: &[&str],
+) -> Option<Action> {
     if let Some(forward) = &route.forward {
         return forwarding(cx, name, forward, captures).map(Action::Forward);
     }
@@ -19,23 +24,52 @@ pub(super) fn action(cx: &mut Context<'_>, name: &str, route: &config::Route, ca
         return Some(Action::Reply(self::reply(reply)));
     }
     let redirect = route.redirect.as_ref()?;
-    let target = noted(cx, &format!("routes.{name}.redirect"), Target::new(redirect, captures))?;
-    Some(Action::Redirect(Redirect { status: redirect.status.get(), target }))
+    let target = noted(
+        cx,
+        &format!("routes.{name}.redirect"),
+        Target::new(redirect, captures),
+    )?;
+    Some(Action::Redirect(Redirect {
+        status: redirect.status.get(),
+        target,
+    }))
 }
 
-fn forwarding(cx: &mut Context<'_>, name: &str, forward: &config::Forward, captures: &[&str]) -> Option<Forward> {
-    let path = noted(cx, &format!("routes.{name}.forward"), PathRewrite::new(forward, captures));
+fn forwarding(
+    cx: &mut Context<'_>,
+    name: &str,
+    forward: &config::Forward,
+    captures: &[&str],
+) -> Option<Forward> {
+    let path = noted(
+        cx,
+        &format!("routes.{name}.forward"),
+        PathRewrite::new(forward, captures),
+    );
     // Names were checked with the document; a missing one has its diagnostic already.
     let targets = match &forward.upstream {
         Some(upstream) => cx.upstreams.get(upstream.as_str()).copied().map(Targets::One),
         None => {
             let index = |split: &config::Split| cx.upstreams.get(split.upstream.as_str()).copied();
             let upstreams: Option<Box<[usize]>> = forward.split.iter().map(index).collect();
-            let split = Split::new(forward.split.iter().map(|split| (split.upstream.as_str(), split.weight)));
-            upstreams.map(|upstreams| Targets::Split { split, upstreams, sticky: forward.sticky.clone() })
+            let split = Split::new(
+                forward
+                    .split
+                    .iter()
+                    .map(|split| (split.upstream.as_str(), split.weight)),
+            );
+            upstreams.map(|upstreams| Targets::Split {
+                split,
+                upstreams,
+                sticky: forward.sticky.clone(),
+            })
         }
     };
-    Some(Forward { targets: targets?, path: path?, host: forward.host.clone() })
+    Some(Forward {
+        targets: targets?,
+        path: path?,
+        host: forward.host.clone(),
+    })
 }
 
 /// Notes what is wrong with the settings below `path`.
@@ -43,7 +77,8 @@ fn noted<T>(cx: &mut Context<'_>, path: &str, compiled: Result<T, Vec<RewriteErr
     match compiled {
         Ok(value) => Some(value),
         Err(errors) => {
-            let at = |error: RewriteError| Diagnostic::halves(format!("{path}.{}", error.field), &error.message);
+            let at =
+                |error: RewriteError| Diagnostic::halves(format!("{path}.{}", error.field), &error.message);
             cx.diagnostics.extend(errors.into_iter().map(at));
             None
         }
@@ -64,5 +99,9 @@ fn reply(reply: &config::Reply) -> Reply {
     if !content_type.is_empty() && !headers.contains(Known::ContentType) {
         headers.set(Known::ContentType, content_type.as_bytes());
     }
-    Reply { status: reply.status, headers, body: Bytes::from(body) }
+    Reply {
+        status: reply.status,
+        headers,
+        body: Bytes::from(body),
+    }
 }

@@ -53,7 +53,12 @@ pub(super) struct Context<'a> {
 
 /// Compiles a document that has passed its own checks.
 pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnostic>> {
-    let upstreams = config.upstreams.keys().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
+    let upstreams = config
+        .upstreams
+        .keys()
+        .enumerate()
+        .map(|(i, name)| (name.as_str(), i))
+        .collect();
     let mut cx = Context {
         inputs,
         config,
@@ -64,15 +69,23 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
     };
     let mut chains = Chains::new(config);
     let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
-    let upstreams: Vec<_> =
-        config.upstreams.iter().map(|(name, upstream)| self::upstream(&mut cx, &mut chains, name, upstream)).collect();
-    let routes: Vec<_> =
-        config.routes.iter().filter_map(|(name, route)| self::route(&mut cx, &mut chains, name, route)).collect();
+    let upstreams: Vec<_> = config
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| self::upstream(&mut cx, &mut chains, name, upstream))
+        .collect();
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .filter_map(|(name, route)| self::route(&mut cx, &mut chains, name, route))
+        .collect();
     policies::check_unused(&mut cx, &mut chains);
     let versions = versions(&mut cx);
     let vary = versions.vary().map(Box::from);
     let table = table(&mut cx, versions);
-    let Context { diagnostics, files, .. } = cx;
+    let Context {
+        diagnostics, files, ..
+    } = cx;
     match table {
         Some(table) if diagnostics.is_empty() => Ok(Plan {
             hash: inputs.hash.clone(),
@@ -118,7 +131,11 @@ fn table(cx: &mut Context<'_>, versions: Versions) -> Option<Table> {
         Ok(table) => Some(table),
         Err(errors) => {
             for error in errors {
-                let name = cx.config.routes.get_index(error.rule).map_or("?", |(name, _)| name);
+                let name = cx
+                    .config
+                    .routes
+                    .get_index(error.rule)
+                    .map_or("?", |(name, _)| name);
                 let path = format!("routes.{name}.match.{}", error.field);
                 cx.diagnostics.push(Diagnostic::halves(path, &error.message));
             }
@@ -128,10 +145,24 @@ fn table(cx: &mut Context<'_>, versions: Versions) -> Option<Table> {
 }
 
 fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::Route) -> Option<Route> {
-    let policies = chains.chain(cx, Attached::Route, &format!("routes.{name}.policies"), &route.policies);
-    let captures = route.r#match.path.as_ref().map(config::PathPattern::captures).unwrap_or_default();
+    let policies = chains.chain(
+        cx,
+        Attached::Route,
+        &format!("routes.{name}.policies"),
+        &route.policies,
+    );
+    let captures = route
+        .r#match
+        .path
+        .as_ref()
+        .map(config::PathPattern::captures)
+        .unwrap_or_default();
     let action = action::action(cx, name, route, &captures)?;
-    let version = route.version.as_deref().or(route.r#match.version.as_deref()).unwrap_or_default();
+    let version = route
+        .version
+        .as_deref()
+        .or(route.r#match.version.as_deref())
+        .unwrap_or_default();
     Some(Route {
         stats: cx.series.route(name, version),
         name: name.into(),
@@ -163,7 +194,12 @@ fn upstream(cx: &mut Context<'_>, chains: &mut Chains, name: &str, upstream: &co
             max_requests: pool.max_requests,
         },
         head: head(upstream.limits.head, upstream.limits.fields, usize::MAX),
-        policies: chains.chain(cx, Attached::Upstream, &format!("upstreams.{name}.policies"), &upstream.policies),
+        policies: chains.chain(
+            cx,
+            Attached::Upstream,
+            &format!("upstreams.{name}.policies"),
+            &upstream.policies,
+        ),
         discovery: Discovery::new(cx.inputs.resolver, cx.inputs.endpoints, name, &upstream.endpoints),
         stats: cx.series.upstream(name),
     }
@@ -185,15 +221,26 @@ fn client(client: &config::Client) -> ClientPlan {
             requests_per_connection: limits.requests_per_connection,
             min_rate: limits.min_rate.get(),
         },
-        head: head(limits.head, limits.fields, usize::try_from(limits.target.get()).unwrap_or(usize::MAX)),
+        head: head(
+            limits.head,
+            limits.fields,
+            usize::try_from(limits.target.get()).unwrap_or(usize::MAX),
+        ),
         underscores: client.underscores,
     }
 }
 
 fn head(bytes: config::Size, fields: u32, target: usize) -> HeadLimits {
-    HeadLimits { bytes: usize::try_from(bytes.get()).unwrap_or(usize::MAX), fields: fields as usize, target }
+    HeadLimits {
+        bytes: usize::try_from(bytes.get()).unwrap_or(usize::MAX),
+        fields: fields as usize,
+        target,
+    }
 }
 
 fn forwarded(settings: &config::Forwarded) -> ForwardedPlan {
-    ForwardedPlan { fields: Forwarding::new(settings), settings: settings.clone() }
+    ForwardedPlan {
+        fields: Forwarding::new(settings),
+        settings: settings.clone(),
+    }
 }

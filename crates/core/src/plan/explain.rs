@@ -8,7 +8,11 @@ impl Plan {
     /// A table of all routes in the computed order: what `gatehouse routes` prints. A route with several
     /// hosts has a row for each.
     pub fn explain(&self) -> String {
-        let mut rows = vec![["#", "route", "host", "path", "methods", "conditions"].map(str::to_owned).to_vec()];
+        let mut rows = vec![
+            ["#", "route", "host", "path", "methods", "conditions"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
         for (i, row) in self.table.explain().enumerate() {
             let mut conditions = Vec::new();
             if row.headers > 0 {
@@ -18,7 +22,11 @@ impl Plan {
                 conditions.push(format!("{} query", row.query));
             }
             conditions.extend(row.version.map(|version| format!("version {version}")));
-            let methods = if row.methods.is_empty() { "any".to_owned() } else { row.methods.join(",") };
+            let methods = if row.methods.is_empty() {
+                "any".to_owned()
+            } else {
+                row.methods.join(",")
+            };
             rows.push(vec![
                 (i + 1).to_string(),
                 row.name.to_owned(),
@@ -28,11 +36,19 @@ impl Plan {
                 conditions.join(", "),
             ]);
         }
-        let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let width = |column: usize| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+        };
         let widths: Vec<_> = (0..6).map(|column| width(column).unwrap_or(0)).collect();
         let mut out = String::new();
         for row in &rows {
-            let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, &width)| format!("{cell:width$}"));
             // Writing to a String does not fail.
             let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
         }

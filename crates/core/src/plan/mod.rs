@@ -3,12 +3,12 @@
 //! An exchange takes a plan at its start and keeps it to its end. What changes while it runs (pools,
 //! counters, health) is state, found by identity and only pointed to from here.
 
-mod compile;
-mod explain;
 mod action;
-mod policies;
+mod compile;
 pub mod diff;
+mod explain;
 pub mod lint;
+mod policies;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::config::{self, Trust, Underscores};
 use crate::exchange::Exchange;
 use crate::failure::Failure;
 use crate::http::hop::Forwarding;
-use crate::policy::Chain;
 use crate::http::screen;
+use crate::policy::Chain;
 use crate::route::{Miss, Query, Table};
 use crate::telemetry::metrics::RouteStats;
 use crate::upstream::Upstream;
@@ -92,7 +92,10 @@ pub struct ClientPlan {
 }
 
 /// See `client.timeouts` in the reference.
-#[allow(missing_docs, reason = "the same names, documented in the document's own type")]
+#[allow(
+    missing_docs,
+    reason = "the same names, documented in the document's own type"
+)]
 #[derive(Debug, Clone, Copy)]
 pub struct ClientTimeouts {
     pub head: Duration,
@@ -104,7 +107,10 @@ pub struct ClientTimeouts {
 }
 
 /// See `client.limits` in the reference.
-#[allow(missing_docs, reason = "the same names, documented in the document's own type")]
+#[allow(
+    missing_docs,
+    reason = "the same names, documented in the document's own type"
+)]
 #[derive(Debug, Clone, Copy)]
 pub struct ClientLimits {
     pub body: u64,
@@ -147,6 +153,8 @@ impl Plan {
         }
         ex.route = Some(id);
         // Invariant: the table was built from these routes, so its ids are their indices.
-        self.routes.get(id).ok_or_else(|| Failure::new(crate::failure::Code::Internal).detail("the table names no route"))
+        self.routes
+            .get(id)
+            .ok_or_else(|| Failure::new(crate::failure::Code::Internal).detail("the table names no route"))
     }
 }

@@ -26,12 +26,27 @@ pub(super) struct Chains {
 impl Chains {
     pub fn new(config: &Config) -> Self {
         let route_base = config.policies.len();
-        let longest = config.routes.values().map(|route| route.policies.len()).max().unwrap_or(0);
-        Self { named: HashMap::new(), route_base, upstream_base: route_base + longest }
+        let longest = config
+            .routes
+            .values()
+            .map(|route| route.policies.len())
+            .max()
+            .unwrap_or(0);
+        Self {
+            named: HashMap::new(),
+            route_base,
+            upstream_base: route_base + longest,
+        }
     }
 
     /// The chain at `path`; what is wrong with it is noted in the context.
-    pub fn chain(&mut self, cx: &mut Context<'_>, attached: Attached, path: &str, entries: &[PolicyEntry]) -> Chain {
+    pub fn chain(
+        &mut self,
+        cx: &mut Context<'_>,
+        attached: Attached,
+        path: &str,
+        entries: &[PolicyEntry],
+    ) -> Chain {
         let base = match attached {
             Attached::Everywhere => 0,
             Attached::Route => self.route_base,
@@ -53,7 +68,12 @@ impl Chains {
             return policy.clone();
         }
         let policy = cx.config.named_policies.get(name).and_then(|entry| {
-            compile(cx, &format!("named_policies.{name}"), &format!("named:{name}"), entry)
+            compile(
+                cx,
+                &format!("named_policies.{name}"),
+                &format!("named:{name}"),
+                entry,
+            )
         });
         self.named.insert(name.to_owned(), policy.clone());
         policy
@@ -69,12 +89,19 @@ pub(super) fn check_unused(cx: &mut Context<'_>, chains: &mut Chains) {
 
 fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry) -> Option<Arc<dyn Policy>> {
     let PolicyEntry::Inline { kind: name, settings } = entry else {
-        cx.diagnostics.push(Diagnostic::error(path, "a named policy cannot refer to another by `use`"));
+        cx.diagnostics.push(Diagnostic::error(
+            path,
+            "a named policy cannot refer to another by `use`",
+        ));
         return None;
     };
     let kinds = cx.inputs.kinds;
     let Some(kind) = kinds.iter().find(|kind| kind.name == name) else {
-        let unknown = Diagnostic::error(format!("{path}.{name}"), format!("there is no policy kind `{name}`")).at_key();
+        let unknown = Diagnostic::error(
+            format!("{path}.{name}"),
+            format!("there is no policy kind `{name}`"),
+        )
+        .at_key();
         let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
         cx.diagnostics.push(match closest(name, names.iter().copied()) {
             Some(near) => unknown.hint(format!("did you mean `{near}`?")),

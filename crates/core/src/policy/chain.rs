@@ -26,7 +26,10 @@ pub struct Chain {
 impl Chain {
     /// A chain whose first policy has slot `base`.
     pub fn new(base: usize, policies: Vec<Arc<dyn Policy>>) -> Self {
-        Self { base, policies: policies.into() }
+        Self {
+            base,
+            policies: policies.into(),
+        }
     }
 
     /// How many policies it has.

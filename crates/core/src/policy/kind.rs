@@ -79,7 +79,12 @@ impl Compile<'_> {
     /// Sliding windows that survive as long as the policy keeps its identity, the window and `shape`.
     pub fn windows(&self, shape: &str, window: Duration) -> Arc<Windows> {
         self.state(&format!("window={window:?} {shape}"), || {
-            Windows::new(window, window::DEFAULT_CAPACITY, Instant::now(), self.evictions.clone())
+            Windows::new(
+                window,
+                window::DEFAULT_CAPACITY,
+                Instant::now(),
+                self.evictions.clone(),
+            )
         })
     }
 

@@ -124,7 +124,11 @@ impl Exchange {
 
     /// The status sent; 499 if the client left before there was one.
     fn status(&self) -> u16 {
-        if self.record.status == 0 { Code::ClientGone.status() } else { self.record.status }
+        if self.record.status == 0 {
+            Code::ClientGone.status()
+        } else {
+            self.record.status
+        }
     }
 
     fn log(&self, latency: u64, upstream_time: u64) {
@@ -149,7 +153,9 @@ impl Exchange {
             protocol: head.version.as_str(),
             listener: &self.connection.listener.name,
             route: route.map(|route| &*route.name),
-            version: route.map(|route| &*route.version).filter(|version| !version.is_empty()),
+            version: route
+                .map(|route| &*route.version)
+                .filter(|version| !version.is_empty()),
             upstream: upstream.map(|upstream| &*upstream.name),
             endpoint: record.endpoint.as_ref().map(|endpoint| &*endpoint.label),
             attempts: record.attempts,
@@ -164,7 +170,11 @@ impl Exchange {
 /// Closes an exchange that its driver could not: a panic, or a connection torn down.
 pub(crate) fn close_abandoned(ex: &mut Exchange) {
     if ex.record.open {
-        let code = if std::thread::panicking() { Code::Internal } else { Code::ClientGone };
+        let code = if std::thread::panicking() {
+            Code::Internal
+        } else {
+            Code::ClientGone
+        };
         debug_assert!(matches!(code.fault(), Fault::Gateway | Fault::Client));
         ex.record.code.get_or_insert(code);
         ex.close();

@@ -57,12 +57,20 @@ pub(crate) async fn send(
     let since = Instant::now();
     let mut stream = match connect(ex, upstream, endpoint, false).await {
         Ok(stream) => stream,
-        Err(failure) => return Err(Failed { failure, unsent: true }),
+        Err(failure) => {
+            return Err(Failed {
+                failure,
+                unsent: true,
+            });
+        }
     };
     let framing = request_framing(ex);
     let mut staged = ex.worker.spare_staging();
     encode_head(&mut staged, ex, endpoint, outgoing, framing);
-    let mut upload = Upload { sender: Sender::new(staged, framing), body: std::mem::take(&mut ex.request.body) };
+    let mut upload = Upload {
+        sender: Sender::new(staged, framing),
+        body: std::mem::take(&mut ex.request.body),
+    };
     if !upload.body.is_finished() && ex.request.head.headers.contains(Known::Expect) {
         upload.sender.allow_body(false);
     }
@@ -83,19 +91,32 @@ pub(crate) async fn send(
         if !(reused && broke && !talk.answered && repeatable) {
             ex.worker.keep_staging(upload.sender.into_staging());
             ex.request.body = upload.body;
-            return Err(Failed { failure, unsent: false });
+            return Err(Failed {
+                failure,
+                unsent: false,
+            });
         }
         upload.sender.rewind();
         upstream.stats.shard(ex.worker.index).retries.inc();
         stream = match connect(ex, upstream, endpoint, true).await {
             Ok(stream) => stream,
-            Err(failure) => return Err(Failed { failure, unsent: false }),
+            Err(failure) => {
+                return Err(Failed {
+                    failure,
+                    unsent: false,
+                });
+            }
         };
     }
 }
 
 /// A pooled connection, unless `fresh`; else a new one.
-async fn connect(ex: &mut Exchange, upstream: &Upstream, endpoint: &Arc<Endpoint>, fresh: bool) -> Result<PooledStream, Failure> {
+async fn connect(
+    ex: &mut Exchange,
+    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+    fresh: bool,
+) -> Result<PooledStream, Failure> {
     let worker = ex.worker.clone();
     if !fresh {
         if let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
@@ -106,16 +127,27 @@ async fn connect(ex: &mut Exchange, upstream: &Upstream, endpoint: &Arc<Endpoint
     let mut dialling = pin!(dial(endpoint));
     let connected = poll_fn(|cx| match dialling.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
-            Failure::new(Code::ConnectFailed).detail(format!("cannot connect to {}", endpoint.label)).source(error)
+            Failure::new(Code::ConnectFailed)
+                .detail(format!("cannot connect to {}", endpoint.label))
+                .source(error)
         })),
-        Poll::Pending => ex.clock.wait(cx, Phase::Connect, upstream.timeouts.connect).map(Err),
+        Poll::Pending => ex
+            .clock
+            .wait(cx, Phase::Connect, upstream.timeouts.connect)
+            .map(Err),
     })
     .await;
     ex.clock.leave();
     match connected {
         Ok(stream) => {
             endpoint.connected();
-            Ok(PooledStream::new(stream, worker.now(), endpoint, upstream.stats.clone(), worker.index))
+            Ok(PooledStream::new(
+                stream,
+                worker.now(),
+                endpoint,
+                upstream.stats.clone(),
+                worker.index,
+            ))
         }
         Err(failure) => {
             endpoint.connect_failed();
@@ -136,14 +168,22 @@ async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
 fn request_framing(ex: &Exchange) -> Framing {
     match (&ex.request.body, ex.request.body.exact_len()) {
         // A method that usually has a body gets `content-length: 0` (RFC 9110 8.6).
-        (Body::Empty, _) if matches!(ex.request.head.method, Method::Post | Method::Put | Method::Patch) => Framing::Length(0),
+        (Body::Empty, _) if matches!(ex.request.head.method, Method::Post | Method::Put | Method::Patch) => {
+            Framing::Length(0)
+        }
         (Body::Empty, _) => Framing::None,
         (_, Some(n)) => Framing::Length(n),
         (_, None) => Framing::Chunked,
     }
 }
 
-fn encode_head(out: &mut Vec<u8>, ex: &Exchange, endpoint: &Endpoint, outgoing: &Outgoing<'_>, framing: Framing) {
+fn encode_head(
+    out: &mut Vec<u8>,
+    ex: &Exchange,
+    endpoint: &Endpoint,
+    outgoing: &Outgoing<'_>,
+    framing: Framing,
+) {
     let head = &ex.request.head;
     encode::request_line(out, &head.method, head.path(), head.query());
     // Both are checked: the client's by the parser, the others with the document.
@@ -172,7 +212,10 @@ fn respond(
     lease.learn(&head, parsed);
     let mut intake = Intake::new(buffer, Decoder::new(parsed.framing, &upstream.head));
     if let Err(error) = intake.decode() {
-        return Err(Failed { failure: protocol(&error), unsent: false });
+        return Err(Failed {
+            failure: protocol(&error),
+            unsent: false,
+        });
     }
     let sent = upload.sender.is_done();
     let whole = intake.is_complete() && intake.trailers().is_none();
@@ -184,7 +227,11 @@ fn respond(
         lease.give_back();
         ex.request.body = upload.body;
         ex.worker.keep_staging(upload.sender.into_staging());
-        if intake.data().is_empty() { Body::Empty } else { Body::Buffered(intake.into_body()) }
+        if intake.data().is_empty() {
+            Body::Empty
+        } else {
+            Body::Buffered(intake.into_body())
+        }
     } else {
         let upload = if sent {
             ex.worker.keep_staging(upload.sender.into_staging());
@@ -193,7 +240,18 @@ fn respond(
             ex.clock.go_duplex();
             Some(upload)
         };
-        Body::Source(Box::new(Download::new(intake, lease, upload, ex.clock.clone(), upstream.timeouts.idle)))
+        Body::Source(Box::new(Download::new(
+            intake,
+            lease,
+            upload,
+            ex.clock.clone(),
+            upstream.timeouts.idle,
+        )))
     };
-    Ok(Response { head, body, declared_length: parsed.declared_length, close: false })
+    Ok(Response {
+        head,
+        body,
+        declared_length: parsed.declared_length,
+        close: false,
+    })
 }

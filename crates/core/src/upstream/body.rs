@@ -31,14 +31,28 @@ pub(super) struct Download {
 }
 
 impl Download {
-    pub(super) fn new(intake: Intake, lease: Lease, upload: Option<Upload>, clock: Rc<Clock>, idle: Duration) -> Self {
-        Self { intake, lease: Some(lease), upload, clock, idle }
+    pub(super) fn new(
+        intake: Intake,
+        lease: Lease,
+        upload: Option<Upload>,
+        clock: Rc<Clock>,
+        idle: Duration,
+    ) -> Self {
+        Self {
+            intake,
+            lease: Some(lease),
+            upload,
+            clock,
+            idle,
+        }
     }
 
     /// Sends on what there is of the request. Its failures are not the response's: an endpoint may
     /// well answer without reading everything (RFC 9112 9.5).
     fn drive_upload(&mut self, cx: &mut Context<'_>) {
-        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else { return };
+        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else {
+            return;
+        };
         match upload.sender.poll(cx, lease.stream(), &mut upload.body) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.upload = None,
@@ -68,13 +82,16 @@ impl Source for Download {
             if self.intake.decode().map_err(|e| protocol(&e))? {
                 break;
             }
-            let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(false)) };
+            let Some(lease) = &mut self.lease else {
+                return Poll::Ready(Ok(false));
+            };
             match self.intake.poll_read(cx, lease.stream()) {
                 Poll::Ready(Ok(Read::Bytes(_))) => self.clock.progress(),
                 Poll::Ready(Ok(Read::End)) => {
                     lease.spoil(Closed::NotReusable);
                     self.intake.end().map_err(|e| {
-                        Failure::new(Code::UpstreamReset).detail(format!("the response's body ended early: {e}"))
+                        Failure::new(Code::UpstreamReset)
+                            .detail(format!("the response's body ended early: {e}"))
                     })?;
                     break;
                 }

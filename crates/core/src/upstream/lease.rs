@@ -55,7 +55,11 @@ impl Lease {
     pub(super) fn stream(&mut self) -> &mut Stream {
         // Invariant: the stream is only taken in `give_back`, which ends the lease.
         #[allow(clippy::expect_used, reason = "taken only when the lease ends")]
-        &mut self.stream.as_mut().expect("a lease has its stream until it ends").stream
+        &mut self
+            .stream
+            .as_mut()
+            .expect("a lease has its stream until it ends")
+            .stream
     }
 
     /// Learns from a response's head whether and for how long its connection may be kept.
@@ -85,7 +89,10 @@ impl Lease {
         let Some(stream) = self.stream.take() else { return };
         match self.spoilt {
             Some(why) => stream.close(why),
-            None => self.worker.pools.put(self.endpoint, stream, &self.limits, self.worker.now()),
+            None => self
+                .worker
+                .pools
+                .put(self.endpoint, stream, &self.limits, self.worker.now()),
         }
     }
 }
@@ -105,7 +112,9 @@ fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {
     let value = std::str::from_utf8(value).ok()?;
     let seconds = value.split(',').find_map(|part| {
         let (name, n) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("timeout").then(|| n.trim().parse().ok())?
+        name.trim()
+            .eq_ignore_ascii_case("timeout")
+            .then(|| n.trim().parse().ok())?
     })?;
     Some(Duration::from_secs(seconds))
 }

@@ -43,7 +43,10 @@ pub struct Upstream {
 }
 
 /// See `upstreams.*.timeouts` in the reference.
-#[allow(missing_docs, reason = "the same names, documented in the document's own type")]
+#[allow(
+    missing_docs,
+    reason = "the same names, documented in the document's own type"
+)]
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     pub connect: Duration,
@@ -63,7 +66,10 @@ impl Local {
     pub fn new(upstream: &Upstream, worker: usize) -> Self {
         // Workers begin at different endpoints, so that few requests over many workers spread too.
         let turn = u32::try_from(worker).unwrap_or(0);
-        Self { set: RefCell::new(upstream.discovery.set()), turn: Cell::new(turn) }
+        Self {
+            set: RefCell::new(upstream.discovery.set()),
+            turn: Cell::new(turn),
+        }
     }
 }
 

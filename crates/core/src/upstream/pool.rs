@@ -10,8 +10,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::io::Stream;
 use super::endpoint::Endpoint;
+use crate::io::Stream;
 use crate::telemetry::metrics::{Closed, UpstreamStats};
 
 /// How long and how often connections are reused.
@@ -55,7 +55,16 @@ impl PooledStream {
     ) -> Self {
         stats.shard(worker).opened.inc();
         let endpoint = Arc::downgrade(endpoint);
-        Self { stream, requests: 1, connected: now, endpoint_idle: None, endpoint, stats, worker, ending: Closed::Failed }
+        Self {
+            stream,
+            requests: 1,
+            connected: now,
+            endpoint_idle: None,
+            endpoint,
+            stats,
+            worker,
+            ending: Closed::Failed,
+        }
     }
 
     /// True if it has served a request before this one.
@@ -125,7 +134,9 @@ impl Pools {
             return stream.close(Closed::Requests);
         }
         // A second less than the endpoint keeps it: a request must not cross the close on the way.
-        let told = stream.endpoint_idle.map(|d| d.saturating_sub(Duration::from_secs(1)));
+        let told = stream
+            .endpoint_idle
+            .map(|d| d.saturating_sub(Duration::from_secs(1)));
         let idle = told.map_or(limits.idle_timeout, |d| d.min(limits.idle_timeout));
         let oldest = stream.connected + limits.max_age;
         if oldest <= now {
@@ -137,7 +148,11 @@ impl Pools {
             return stream.close(Closed::PoolFull);
         }
         stream.stats.shard(stream.worker).idle.inc();
-        pool.push(Idle { stream, since: now, until: (now + idle).min(oldest) });
+        pool.push(Idle {
+            stream,
+            since: now,
+            until: (now + idle).min(oldest),
+        });
     }
 
     /// Closes what idled too long, what its endpoint has closed, and what goes to endpoints that are

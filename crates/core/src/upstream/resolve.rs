@@ -143,8 +143,9 @@ impl Drop for Name {
 async fn keep_asking(resolver: Weak<Resolver>, name: Weak<Name>, host: Box<str>) {
     let mut answer = Answer::default();
     loop {
-        let Some((backend, events)) =
-            resolver.upgrade().map(|resolver| (resolver.backend.load_full(), resolver.events.clone()))
+        let Some((backend, events)) = resolver
+            .upgrade()
+            .map(|resolver| (resolver.backend.load_full(), resolver.events.clone()))
         else {
             return;
         };

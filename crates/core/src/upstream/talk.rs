@@ -38,7 +38,11 @@ pub(super) struct Talk {
 
 impl Talk {
     pub(super) fn new(ex: &Exchange, upstream: &Upstream) -> Self {
-        let kind = if ex.request.head.method == Method::Head { RequestKind::Head } else { RequestKind::Other };
+        let kind = if ex.request.head.method == Method::Head {
+            RequestKind::Head
+        } else {
+            RequestKind::Other
+        };
         Self {
             kind,
             limits: upstream.head,
@@ -54,7 +58,12 @@ impl Talk {
         }
     }
 
-    pub(super) async fn heads(&mut self, ex: &Exchange, lease: &mut Lease, upload: &mut Upload) -> Result<(ResponseHead, Parsed, Buffer), Failure> {
+    pub(super) async fn heads(
+        &mut self,
+        ex: &Exchange,
+        lease: &mut Lease,
+        upload: &mut Upload,
+    ) -> Result<(ResponseHead, Parsed, Buffer), Failure> {
         let parsed = poll_fn(|cx| {
             loop {
                 if let Poll::Ready(Err(failure)) = self.poll_send(cx, ex, lease, upload) {
@@ -72,7 +81,13 @@ impl Talk {
         Ok((std::mem::take(&mut self.head), parsed, buffer))
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, ex: &Exchange, lease: &mut Lease, upload: &mut Upload) -> Poll<Result<(), Failure>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        ex: &Exchange,
+        lease: &mut Lease,
+        upload: &mut Upload,
+    ) -> Poll<Result<(), Failure>> {
         if self.sent {
             return Poll::Ready(Ok(()));
         }
@@ -102,7 +117,13 @@ impl Talk {
     }
 
     /// Ready with a final head, or with `None` when the sending side has something to do.
-    fn poll_head(&mut self, cx: &mut Context<'_>, ex: &Exchange, lease: &mut Lease, upload: &mut Upload) -> Poll<Result<Option<Parsed>, Failure>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        ex: &Exchange,
+        lease: &mut Lease,
+        upload: &mut Upload,
+    ) -> Poll<Result<Option<Parsed>, Failure>> {
         loop {
             if let Some(parsed) = self.parse()? {
                 let status = self.head.status;
@@ -146,7 +167,12 @@ impl Talk {
         self.sent = false;
     }
 
-    fn wait(&mut self, cx: &mut Context<'_>, ex: &Exchange, upload: &mut Upload) -> Poll<Result<Option<Parsed>, Failure>> {
+    fn wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        ex: &Exchange,
+        upload: &mut Upload,
+    ) -> Poll<Result<Option<Parsed>, Failure>> {
         if !self.sent {
             return Poll::Pending;
         }
@@ -163,13 +189,17 @@ impl Talk {
         if let Some(client) = &ex.client_side
             && client.poll_gone(cx).is_ready()
         {
-            return Poll::Ready(Err(Failure::new(Code::ClientGone).detail("the client left before the answer").close(true)));
+            return Poll::Ready(Err(Failure::new(Code::ClientGone)
+                .detail("the client left before the answer")
+                .close(true)));
         }
         ex.clock.wait(cx, Phase::FirstByte, self.first_byte).map(Err)
     }
 
     fn parse(&mut self) -> Result<Option<Parsed>, Failure> {
-        let Some(buffer) = self.buffer.as_mut().filter(|b| !b.is_empty()) else { return Ok(None) };
+        let Some(buffer) = self.buffer.as_mut().filter(|b| !b.is_empty()) else {
+            return Ok(None);
+        };
         match http1::parse_response(buffer.data(), &self.limits, self.kind, &mut self.head) {
             Ok(Some(parsed)) => {
                 buffer.consume(parsed.len);
@@ -181,9 +211,8 @@ impl Talk {
                 }
                 Ok(None)
             }
-            Err(error) => {
-                Err(Failure::new(Code::UpstreamProtocol).detail(format!("the response's head is malformed: {error}")))
-            }
+            Err(error) => Err(Failure::new(Code::UpstreamProtocol)
+                .detail(format!("the response's head is malformed: {error}"))),
         }
     }
 
@@ -195,4 +224,3 @@ impl Talk {
         }
     }
 }
-

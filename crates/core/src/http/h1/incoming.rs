@@ -32,7 +32,13 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(io: Rc<ClientIo>, clock: Rc<Clock>, buffer: Buffer, parsed: &Parsed, client: &ClientPlan) -> Self {
+    pub(super) fn new(
+        io: Rc<ClientIo>,
+        clock: Rc<Clock>,
+        buffer: Buffer,
+        parsed: &Parsed,
+        client: &ClientPlan,
+    ) -> Self {
         Self {
             io,
             clock,
@@ -50,7 +56,9 @@ impl Incoming {
     }
 
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
-        let Some(intake) = &mut self.intake else { return Poll::Ready(Ok(false)) };
+        let Some(intake) = &mut self.intake else {
+            return Poll::Ready(Ok(false));
+        };
         loop {
             if intake.decode().map_err(|e| body_failure(&e))? {
                 break;
@@ -72,7 +80,9 @@ impl Incoming {
                 Poll::Ready(Ok(Read::End)) => {
                     return Poll::Ready(match intake.end() {
                         Ok(()) => Ok(false),
-                        Err(_) => Err(Failure::new(Code::ClientGone).detail("the body was cut short").close(true)),
+                        Err(_) => Err(Failure::new(Code::ClientGone)
+                            .detail("the body was cut short")
+                            .close(true)),
                     });
                 }
                 Poll::Ready(Err(error)) => {
@@ -80,7 +90,10 @@ impl Incoming {
                 }
                 Poll::Pending => {
                     self.waiting_since.get_or_insert_with(|| self.clock.now());
-                    return self.clock.wait(cx, Phase::Body, self.idle).map(|f| Err(f.close(true)));
+                    return self
+                        .clock
+                        .wait(cx, Phase::Body, self.idle)
+                        .map(|f| Err(f.close(true)));
                 }
             }
         }
@@ -100,7 +113,8 @@ impl Source for Incoming {
             let seen = self.io.body_bytes.get() + intake.data().len() as u64;
             if seen > self.limit {
                 self.failed = true;
-                let failure = Failure::new(Code::BodyTooLarge).limit(self.limit_setting, self.limit, Some(seen));
+                let failure =
+                    Failure::new(Code::BodyTooLarge).limit(self.limit_setting, self.limit, Some(seen));
                 return Poll::Ready(Err(failure.close(true)));
             }
         }
@@ -139,7 +153,9 @@ impl Source for Incoming {
     }
 
     fn discard_arrived(&mut self) -> bool {
-        let Some(intake) = &mut self.intake else { return true };
+        let Some(intake) = &mut self.intake else {
+            return true;
+        };
         while !self.failed && !self.expects_continue {
             match intake.decode() {
                 Ok(true) if !intake.data().is_empty() => {
@@ -204,7 +220,9 @@ fn check_rate(bytes: u64, rate: u64, waited: Duration, grace: Duration) -> Resul
         return Ok(());
     }
     let measured = bytes / waited.as_secs().max(1);
-    Err(Failure::new(Code::RequestTimeout).limit("client.limits.min_rate", rate, Some(measured)).close(true))
+    Err(Failure::new(Code::RequestTimeout)
+        .limit("client.limits.min_rate", rate, Some(measured))
+        .close(true))
 }
 
 fn body_failure(error: &BodyError) -> Failure {

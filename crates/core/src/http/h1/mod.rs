@@ -60,7 +60,12 @@ pub(crate) struct ClientIo {
 }
 
 /// Serves a connection until either side ends it.
-pub(crate) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, stream: Stream, first: Option<Buffer>) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    stream: Stream,
+    first: Option<Buffer>,
+) {
     let io = Rc::new(ClientIo {
         stream: RefCell::new(stream),
         leftover: RefCell::new(first),
@@ -112,10 +117,17 @@ async fn idle(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &C
 }
 
 /// Serves requests that follow each other closely, in one piece of memory.
-async fn requests(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<ClientIo>, clock: &Rc<Clock>) -> Next {
+async fn requests(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    io: &Rc<ClientIo>,
+    clock: &Rc<Clock>,
+) -> Next {
     loop {
         let next = request(worker, connection, io, clock).await;
-        if next != Next::Wait || (io.leftover.borrow().is_none() && !follows(worker, connection, io, clock).await) {
+        if next != Next::Wait
+            || (io.leftover.borrow().is_none() && !follows(worker, connection, io, clock).await)
+        {
             return next;
         }
     }
@@ -136,9 +148,17 @@ async fn follows(worker: &Worker, connection: &Connection, io: &ClientIo, clock:
 }
 
 /// Reads one request, has it answered, writes the answer.
-async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<ClientIo>, clock: &Rc<Clock>) -> Next {
+async fn request(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    io: &Rc<ClientIo>,
+    clock: &Rc<Clock>,
+) -> Next {
     let plan = worker.plan();
-    let mut request = Request { head: worker.spare_request(), body: Body::Empty };
+    let mut request = Request {
+        head: worker.spare_request(),
+        body: Body::Empty,
+    };
     let (parsed, buffer, started) = match read_head(worker, &plan, io, clock, &mut request).await {
         Ok(Some(read)) => read,
         Ok(None) => return Next::Close,
@@ -152,7 +172,8 @@ async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<Clien
     io.body_read.set(parsed.framing == Framing::None);
     io.is_http10.set(request.head.version == http1::Version::Http10);
     // Only a client that has nothing more to send can be watched by what comes from it.
-    io.watches.set(parsed.framing == Framing::None && buffer.is_empty());
+    io.watches
+        .set(parsed.framing == Framing::None && buffer.is_empty());
     if parsed.framing == Framing::None {
         *io.leftover.borrow_mut() = (!buffer.is_empty()).then_some(buffer);
     } else {
@@ -160,7 +181,8 @@ async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<Clien
         request.body = Body::Source(Box::new(source));
     }
 
-    let may_keep = parsed.keep_alive && connection.requests.get() + 1 < plan.client.limits.requests_per_connection;
+    let may_keep =
+        parsed.keep_alive && connection.requests.get() + 1 < plan.client.limits.requests_per_connection;
     let version = request.head.version;
     let mut ex = Exchange::begin(worker, plan, connection, clock, request, started);
     ex.client_side = Some(io.clone());
@@ -176,15 +198,19 @@ async fn request(worker: &Rc<Worker>, connection: &Rc<Connection>, io: &Rc<Clien
 async fn answer(ex: &mut Exchange) -> Response {
     let outcome = {
         let mut handled = pin!(proxy::handle(ex));
-        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
-            Err(_) => Poll::Ready(None),
-        })
+        poll_fn(
+            |cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+                Err(_) => Poll::Ready(None),
+            },
+        )
         .await
     };
     outcome.unwrap_or_else(|| {
-        let failure = Failure::new(Code::Internal).detail("a panic while answering").close(true);
+        let failure = Failure::new(Code::Internal)
+            .detail("a panic while answering")
+            .close(true);
         proxy::refuse(ex, &failure)
     })
 }
@@ -208,7 +234,11 @@ async fn read_head(
     clock: &Clock,
     request: &mut Request,
 ) -> Result<Option<(Parsed, Buffer, Instant)>, Failure> {
-    let mut buffer = io.leftover.borrow_mut().take().unwrap_or_else(|| worker.buffers.small());
+    let mut buffer = io
+        .leftover
+        .borrow_mut()
+        .take()
+        .unwrap_or_else(|| worker.buffers.small());
     let limits = &plan.client.head;
     let mut started = None;
     loop {
@@ -238,7 +268,11 @@ async fn read_head(
         .await;
         match read {
             Ok(Ok(0)) if buffer.is_empty() => return Ok(None),
-            Ok(Ok(0)) => return Err(Failure::new(Code::BadRequest).safe_detail("the head was cut short").close(true)),
+            Ok(Ok(0)) => {
+                return Err(Failure::new(Code::BadRequest)
+                    .safe_detail("the head was cut short")
+                    .close(true));
+            }
             Ok(Ok(n)) => buffer.filled(n),
             Ok(Err(_)) => return Ok(None),
             // Nothing was asked: a late answer could be taken for that of a request on its way.
@@ -263,7 +297,9 @@ fn head_failure(error: &HeadError) -> Failure {
         HeadError::TargetTooLong { limit, measured } => {
             with(Code::UriTooLong, "client.limits.target", limit, measured)
         }
-        HeadError::UnsupportedCoding => Failure::new(Code::NotImplemented).safe_detail("only the transfer coding `chunked` is known"),
+        HeadError::UnsupportedCoding => {
+            Failure::new(Code::NotImplemented).safe_detail("only the transfer coding `chunked` is known")
+        }
         HeadError::UnsupportedVersion => Failure::new(Code::HttpVersion),
     };
     failure.close(true)
@@ -281,7 +317,9 @@ async fn linger(worker: &Worker, io: &ClientIo, clock: &Clock) {
         let mut stream = io.stream.borrow_mut();
         match stream.poll_shutdown(cx) {
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => clock.poll_phase(cx, Phase::Linger, after).map(|_| Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => clock
+                .poll_phase(cx, Phase::Linger, after)
+                .map(|_| Err(io::ErrorKind::TimedOut.into())),
         }
     })
     .await;

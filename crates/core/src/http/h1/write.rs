@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gatehouse_http1::{Framing, Method, Version, encode};
 
 use super::{ClientIo, Next};
-use crate::exchange::{Exchange, Response};
+use crate::exchange::{ClientSide, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::io::{Phase, SendError, Sender, Sink};
 
@@ -24,7 +24,12 @@ pub(super) async fn response(
     let framing = framing(ex, &response, version);
     // While the request is still being sent on, an error means that its rest is not wanted; any other
     // response may well depend on it.
-    let stops_short = unread && if takes_upload(&response) { response.head.status >= 400 } else { is_much(ex) };
+    let stops_short = unread
+        && if takes_upload(&response) {
+            response.head.status >= 400
+        } else {
+            is_much(ex)
+        };
     let keep = may_keep
         && !response.close
         && !stops_short
@@ -41,7 +46,12 @@ pub(super) async fn response(
     }
     let timeouts = &ex.plan.client.timeouts;
     let (write_idle, min_rate) = (timeouts.write_idle, ex.plan.client.limits.min_rate);
-    let mut pace = Pace { waited: Duration::ZERO, since: None, rate: min_rate, grace: write_idle };
+    let mut pace = Pace {
+        waited: Duration::ZERO,
+        since: None,
+        rate: min_rate,
+        grace: write_idle,
+    };
 
     let sent = poll_fn(|cx| {
         let before = sender.bytes;
@@ -52,7 +62,10 @@ pub(super) async fn response(
         }
         match polled {
             Poll::Pending if sender.is_blocked() => wait_to_write(cx, ex, &mut pace),
-            Poll::Pending => Poll::Pending,
+            // Nothing to write yet, and perhaps not for long: a client that left must not hold an endpoint.
+            Poll::Pending => io
+                .poll_gone(cx)
+                .map(|()| Err(SendError::Sink(std::io::ErrorKind::ConnectionReset.into()))),
             Poll::Ready(result) => Poll::Ready(result),
         }
     })
@@ -79,7 +92,9 @@ pub(super) async fn response(
 
 fn wait_to_write(cx: &mut Context<'_>, ex: &Exchange, pace: &mut Pace) -> Poll<Result<(), SendError>> {
     pace.since.get_or_insert_with(|| ex.clock.now());
-    ex.clock.wait(cx, Phase::Write, pace.grace).map(|failure| Err(SendError::Source(failure)))
+    ex.clock
+        .wait(cx, Phase::Write, pace.grace)
+        .map(|failure| Err(SendError::Source(failure)))
 }
 
 /// The client still has some of its request to send: a little of it is read, so that the connection
@@ -102,7 +117,11 @@ async fn settle(ex: &mut Exchange, io: &ClientIo, keep: bool) -> Next {
         }
     })
     .await;
-    if rest && io.body_read.get() { Next::Wait } else { Next::Linger }
+    if rest && io.body_read.get() {
+        Next::Wait
+    } else {
+        Next::Linger
+    }
 }
 
 impl Sink for &ClientIo {
@@ -125,10 +144,16 @@ impl Pace {
         if let Some(since) = self.since.take() {
             self.waited += now.saturating_duration_since(since);
         }
-        if self.rate == 0 || self.waited <= self.grace || bytes >= self.rate.saturating_mul(self.waited.as_secs()) {
+        if self.rate == 0
+            || self.waited <= self.grace
+            || bytes >= self.rate.saturating_mul(self.waited.as_secs())
+        {
             return Ok(());
         }
-        Err(SendError::Sink(io::Error::new(io::ErrorKind::TimedOut, "the client reads slower than client.limits.min_rate")))
+        Err(SendError::Sink(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client reads slower than client.limits.min_rate",
+        )))
     }
 }
 
@@ -159,7 +184,14 @@ fn framing(ex: &Exchange, response: &Response, version: Version) -> Framing {
     }
 }
 
-fn encode_head(out: &mut Vec<u8>, ex: &Exchange, response: &Response, framing: Framing, keep: bool, version: Version) {
+fn encode_head(
+    out: &mut Vec<u8>,
+    ex: &Exchange,
+    response: &Response,
+    framing: Framing,
+    keep: bool,
+    version: Version,
+) {
     let status = response.head.status;
     encode::status_line(out, status, response.head.reason());
     encode::fields(out, &response.head.headers);

@@ -70,7 +70,11 @@ impl Rig {
         let (server, runtime) = (Server::start(), runtime());
         let mut settings = settings(&server);
         change(&mut settings);
-        let resolver = Resolver::make(Backend::isolated(&settings, &[]), Some(runtime.handle().clone()), Arc::default());
+        let resolver = Resolver::make(
+            Backend::isolated(&settings, &[]),
+            Some(runtime.handle().clone()),
+            Arc::default(),
+        );
         Self {
             server,
             runtime,
