@@ -59,10 +59,10 @@ async fn unwind(ex: &mut Exchange, mut response: Response) -> Response {
         return response;
     }
     let plan = ex.plan.clone();
-    if let Some(route) = ex.route.and_then(|i| plan.routes.get(i)) {
-        if let Err(failure) = route.policies.on_response(ex.ran.route, ex, &mut response).await {
-            response = respond::failure(ex, &failure);
-        }
+    if let Some(route) = ex.route.and_then(|i| plan.routes.get(i))
+        && let Err(failure) = route.policies.on_response(ex.ran.route, ex, &mut response).await
+    {
+        response = respond::failure(ex, &failure);
     }
     if let Err(failure) = plan.policies.on_response(ex.ran.global, ex, &mut response).await {
         response = respond::failure(ex, &failure);

@@ -21,7 +21,7 @@ impl Exchange {
             Variable::Scheme => out.extend_from_slice(self.client.scheme.as_bytes()),
             Variable::RequestId => out.extend_from_slice(self.ids.request.as_bytes()),
             Variable::Header(name) => {
-                out.extend_from_slice(headers.find(name.as_bytes()).unwrap_or_default())
+                out.extend_from_slice(headers.find(name.as_bytes()).unwrap_or_default());
             }
             Variable::QueryParam(name) => {
                 let query = head.query().unwrap_or_default();
@@ -30,11 +30,11 @@ impl Exchange {
                 }
             }
             Variable::Cookie(name) => {
-                out.extend_from_slice(cookies(headers, name).next().unwrap_or_default())
+                out.extend_from_slice(cookies(headers, name).next().unwrap_or_default());
             }
             Variable::ClientIp => out.extend_from_slice(self.client.text.as_bytes()),
             Variable::RouteName => {
-                out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes())
+                out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes());
             }
             Variable::Capture(name) => {
                 let at = self

@@ -65,6 +65,7 @@ const OWN: [Known; 10] = [
     Known::Expect,
 ];
 
+#[allow(clippy::result_large_err, reason = "runs once a plan")]
 fn check(edits: &Edits, side: &str, cx: &Compile<'_>) -> Result<(), Diagnostic> {
     let removed = edits
         .remove

@@ -99,7 +99,8 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     }
     let outgoing = Outgoing {
         host: &forward.host,
-        mark: mark_late.then_some(stripped),
+        mark: mark_late,
+        prefix: stripped,
     };
 
     if upstream.policies.is_empty() {
@@ -122,9 +123,7 @@ fn rewrite<'f>(ex: &mut Exchange, rewrite: &'f PathRewrite) -> Result<Option<&'f
     }
     let before = ex.request.head.mark_path();
     let stripped = with_source(ex, |source| {
-        let rewritten = rewrite
-            .apply(source)
-            .map_err(|refusal| screen::refused(&refusal))?;
+        let rewritten = rewrite.apply(source).map_err(screen::refused)?;
         let stripped = rewritten.stripped.is_some();
         Ok::<_, Failure>(match rewritten.path {
             // A part of the path as it is: no copy is needed.

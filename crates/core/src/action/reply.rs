@@ -39,8 +39,7 @@ pub struct Redirect {
 
 impl Redirect {
     pub(super) fn answer(&self, ex: &Exchange) -> Result<Response, Failure> {
-        let location =
-            with_source(ex, |source| self.target.location(source)).map_err(|r| screen::refused(&r))?;
+        let location = with_source(ex, |source| self.target.location(source)).map_err(screen::refused)?;
         let mut response = Response::new(self.status);
         response.headers_mut().set(Known::Location, location.as_bytes());
         Ok(response)

@@ -50,7 +50,7 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
     // the table, in the form of the route it matches.
     if normalize::shape(head.path()) == Shape::Plain {
         let mut path = String::with_capacity(head.path().len());
-        normalize::write(head.path(), Form::ALL[0], &mut path).map_err(|refusal| refused(&refusal))?;
+        normalize::write(head.path(), Form::ALL[0], &mut path).map_err(refused)?;
         head.set_path(&path);
     }
     Ok(())
@@ -94,10 +94,10 @@ pub(crate) fn missed(miss: &Miss<'_>) -> Failure {
         }
         Miss::NotAcceptable { known } => Failure::new(Code::NotAcceptable)
             .safe_detail(format!("there are the versions {}", known.join(", "))),
-        Miss::Refused(refusal) => refused(refusal),
+        Miss::Refused(refusal) => refused(*refusal),
     }
 }
 
-pub(crate) fn refused(refusal: &normalize::Refusal) -> Failure {
+pub(crate) fn refused(refusal: normalize::Refusal) -> Failure {
     Failure::new(Code::BadRequest).safe_detail(refusal.to_string())
 }

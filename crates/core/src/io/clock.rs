@@ -17,7 +17,7 @@ use crate::telemetry::metrics::{self, Shard};
 use crate::timer::{Deadline, Timers, Which};
 
 /// A phase bounded only by the whole exchange.
-const NO_BOUND: Duration = Duration::from_secs(24 * 3600);
+const NO_BOUND: Duration = Duration::from_hours(24);
 
 /// What is being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -232,7 +232,7 @@ impl Sender {
                 return Err(Failure::new(Code::Internal).detail("a body is shorter than declared"));
             }
             Framing::Chunked => {
-                encode::last_chunk(&mut self.staged, body.trailers().filter(|_| self.with_trailers))
+                encode::last_chunk(&mut self.staged, body.trailers().filter(|_| self.with_trailers));
             }
             _ => {}
         }

@@ -84,9 +84,9 @@ impl Listeners {
                 backlog: listener.backlog,
                 unix_mode: listener.unix_mode.map(|mode| mode.0),
             };
-            let bound = socket::bind(&listener.address, options).and_then(|bound| {
+            let bound = socket::bind(&listener.address, options).map(|bound| {
                 let address = bound.address().unwrap_or_else(|_| listener.address.clone());
-                Ok((bound, address))
+                (bound, address)
             });
             match bound {
                 Ok((bound, address)) => {

@@ -47,23 +47,22 @@ fn forwarding(
         PathRewrite::new(forward, captures),
     );
     // Names were checked with the document; a missing one has its diagnostic already.
-    let targets = match &forward.upstream {
-        Some(upstream) => cx.upstreams.get(upstream.as_str()).copied().map(Targets::One),
-        None => {
-            let index = |split: &config::Split| cx.upstreams.get(split.upstream.as_str()).copied();
-            let upstreams: Option<Box<[usize]>> = forward.split.iter().map(index).collect();
-            let split = Split::new(
-                forward
-                    .split
-                    .iter()
-                    .map(|split| (split.upstream.as_str(), split.weight)),
-            );
-            upstreams.map(|upstreams| Targets::Split {
-                split,
-                upstreams,
-                sticky: forward.sticky.clone(),
-            })
-        }
+    let targets = if let Some(upstream) = &forward.upstream {
+        cx.upstreams.get(upstream.as_str()).copied().map(Targets::One)
+    } else {
+        let index = |split: &config::Split| cx.upstreams.get(split.upstream.as_str()).copied();
+        let upstreams: Option<Box<[usize]>> = forward.split.iter().map(index).collect();
+        let split = Split::new(
+            forward
+                .split
+                .iter()
+                .map(|split| (split.upstream.as_str(), split.weight)),
+        );
+        upstreams.map(|upstreams| Targets::Split {
+            split,
+            upstreams,
+            sticky: forward.sticky.clone(),
+        })
     };
     Some(Forward {
         targets: targets?,

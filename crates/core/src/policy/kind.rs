@@ -43,6 +43,10 @@ pub trait PolicyConfig: DeserializeOwned + Serialize + JsonSchema + 'static {
     const EXAMPLE: &'static str;
 
     /// Makes the policy. Does no I/O but through [`Compile::read`].
+    #[allow(
+        clippy::result_large_err,
+        reason = "runs once a plan, and a diagnostic is made for the reader"
+    )]
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic>;
 }
 
@@ -95,6 +99,9 @@ impl Compile<'_> {
     }
 }
 
+/// Makes a policy from its settings, or says all that is wrong with them.
+pub type MakePolicy = fn(&Value, &mut Compile<'_>) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>;
+
 /// A sort of policy.
 pub struct Kind {
     /// The key it has in the document.
@@ -106,7 +113,7 @@ pub struct Kind {
     /// The JSON Schema of its configuration.
     pub schema: fn() -> Value,
     /// Makes the policy from its configuration.
-    pub compile: fn(&Value, &mut Compile<'_>) -> Result<Arc<dyn Policy>, Vec<Diagnostic>>,
+    pub compile: MakePolicy,
 }
 
 impl Kind {

@@ -31,8 +31,10 @@ use crate::telemetry::metrics::Closed;
 pub(crate) struct Outgoing<'a> {
     /// The `Host`.
     pub host: &'a HostHeader,
-    /// With the stripped prefix, if the fields of [`crate::http::hop::Forwarding`] are still to be added.
-    pub mark: Option<Option<&'a str>>,
+    /// True if the fields of [`crate::http::hop::Forwarding`] are still to be added.
+    pub mark: bool,
+    /// The prefix that was stripped.
+    pub prefix: Option<&'a str>,
 }
 
 /// An attempt that failed.
@@ -118,11 +120,9 @@ async fn connect(
     fresh: bool,
 ) -> Result<PooledStream, Failure> {
     let worker = ex.worker.clone();
-    if !fresh {
-        if let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
-            upstream.stats.shard(worker.index).reused.inc();
-            return Ok(stream);
-        }
+    if !fresh && let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
+        upstream.stats.shard(worker.index).reused.inc();
+        return Ok(stream);
     }
     let mut dialling = pin!(dial(endpoint));
     let connected = poll_fn(|cx| match dialling.as_mut().poll(cx) {
@@ -191,7 +191,8 @@ fn encode_head(
     encode::vouched(out, "host: ", host.as_bytes());
     encode::fields(out, &head.headers);
     ex.ids.write(out, &head.headers);
-    if let Some(prefix) = outgoing.mark {
+    if outgoing.mark {
+        let prefix = outgoing.prefix;
         let hop = forward::hop(&ex.client, &ex.connection, head.authority(), head.version, prefix);
         ex.plan.forwarded.fields.write(out, &hop);
     }

@@ -156,7 +156,10 @@ impl Source for Incoming {
         let Some(intake) = &mut self.intake else {
             return true;
         };
-        while !self.failed && !self.expects_continue {
+        if self.failed || self.expects_continue {
+            return false;
+        }
+        loop {
             match intake.decode() {
                 Ok(true) if !intake.data().is_empty() => {
                     let n = intake.data().len();
@@ -170,7 +173,6 @@ impl Source for Incoming {
                 Ok(false) | Err(_) => return false,
             }
         }
-        false
     }
 }
 

@@ -267,7 +267,8 @@ async fn read_head(
         })
         .await;
         match read {
-            Ok(Ok(0)) if buffer.is_empty() => return Ok(None),
+            // Nothing was asked: a late answer could be taken for that of a request on its way.
+            Ok(Ok(0)) | Err(_) if buffer.is_empty() => return Ok(None),
             Ok(Ok(0)) => {
                 return Err(Failure::new(Code::BadRequest)
                     .safe_detail("the head was cut short")
@@ -275,8 +276,6 @@ async fn read_head(
             }
             Ok(Ok(n)) => buffer.filled(n),
             Ok(Err(_)) => return Ok(None),
-            // Nothing was asked: a late answer could be taken for that of a request on its way.
-            Err(_) if buffer.is_empty() => return Ok(None),
             Err(failure) => return Err(failure),
         }
     }

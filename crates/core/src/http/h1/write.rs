@@ -65,7 +65,7 @@ pub(super) async fn response(
             // Nothing to write yet, and perhaps not for long: a client that left must not hold an endpoint.
             Poll::Pending => io
                 .poll_gone(cx)
-                .map(|()| Err(SendError::Sink(std::io::ErrorKind::ConnectionReset.into()))),
+                .map(|()| Err(SendError::Sink(io::ErrorKind::ConnectionReset.into()))),
             Poll::Ready(result) => Poll::Ready(result),
         }
     })
