@@ -10,19 +10,23 @@ use crate::http::{id, respond, screen};
 
 /// Answers one request. Never fails: what goes wrong becomes a response.
 pub async fn handle(ex: &mut Exchange) -> Response {
-    let response = match answer(ex).await {
+    let mut response = match answer(ex).await {
         Ok(response) => response,
         Err(failure) => respond::failure(ex, &failure),
     };
-    let response = unwind(ex, response).await;
-    respond::finish(ex, response)
+    if !ex.ran.is_nothing() {
+        unwind(ex, &mut response).await;
+    }
+    respond::finish(ex, &mut response);
+    response
 }
 
 /// Answers a request whose head could not even be read. No policy sees it.
 pub fn refuse(ex: &mut Exchange, failure: &Failure) -> Response {
     id::assign(ex);
-    let response = respond::failure(ex, failure);
-    respond::finish(ex, response)
+    let mut response = respond::failure(ex, failure);
+    respond::finish(ex, &mut response);
+    response
 }
 
 async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
@@ -54,18 +58,14 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
 }
 
 /// The way back: the route's policies, then the global ones, in reverse, also for failures.
-async fn unwind(ex: &mut Exchange, mut response: Response) -> Response {
-    if ex.ran.is_nothing() {
-        return response;
-    }
+async fn unwind(ex: &mut Exchange, response: &mut Response) {
     let plan = ex.plan.clone();
     if let Some(route) = ex.route.and_then(|i| plan.routes.get(i))
-        && let Err(failure) = route.policies.on_response(ex.ran.route, ex, &mut response).await
+        && let Err(failure) = route.policies.on_response(ex.ran.route, ex, response).await
     {
-        response = respond::failure(ex, &failure);
+        *response = respond::failure(ex, &failure);
     }
-    if let Err(failure) = plan.policies.on_response(ex.ran.global, ex, &mut response).await {
-        response = respond::failure(ex, &failure);
+    if let Err(failure) = plan.policies.on_response(ex.ran.global, ex, response).await {
+        *response = respond::failure(ex, &failure);
     }
-    response
 }

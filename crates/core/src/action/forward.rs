@@ -161,11 +161,11 @@ pub(crate) fn hop<'a>(
     prefix: Option<&'a str>,
 ) -> Hop<'a> {
     Hop {
-        peer: connection.peer_text.as_str(),
+        peer: connection.peer_text.as_bytes(),
         trusted_peer: client.is_trusted_peer,
         host,
         scheme: connection.scheme,
-        port: connection.local_port_text.as_str(),
+        port: connection.local_port_text.as_bytes(),
         prefix,
         version,
     }

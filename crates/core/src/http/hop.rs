@@ -123,7 +123,7 @@ const MERGED: KnownSet = KnownSet::of(&[
 #[derive(Debug, Clone, Copy)]
 pub struct Hop<'a> {
     /// The address of the peer, formatted once for the connection.
-    pub peer: &'a str,
+    pub peer: &'a [u8],
     /// The peer is a trusted proxy (see `client_ip`).
     pub trusted_peer: bool,
     /// The authority the request was for, as sent.
@@ -131,7 +131,7 @@ pub struct Hop<'a> {
     /// `http` or `https`: what the client's connection is.
     pub scheme: &'a str,
     /// The port of our listener; empty if it has none.
-    pub port: &'a str,
+    pub port: &'a [u8],
     /// What was stripped from the path.
     pub prefix: Option<&'a str>,
     /// The version the request came in.
@@ -172,15 +172,15 @@ impl Forwarding {
         if !self.x_forwarded {
             return;
         }
-        encode::vouched(out, "x-forwarded-for: ", hop.peer.as_bytes());
+        encode::vouched(out, "x-forwarded-for: ", hop.peer);
         for (start, value) in [
-            ("x-forwarded-host: ", hop.host),
-            ("x-forwarded-proto: ", hop.scheme),
+            ("x-forwarded-host: ", hop.host.as_bytes()),
+            ("x-forwarded-proto: ", hop.scheme.as_bytes()),
             ("x-forwarded-port: ", hop.port),
-            ("x-forwarded-prefix: ", hop.prefix.unwrap_or_default()),
+            ("x-forwarded-prefix: ", hop.prefix.unwrap_or_default().as_bytes()),
         ] {
             if !value.is_empty() {
-                encode::vouched(out, start, value.as_bytes());
+                encode::vouched(out, start, value);
             }
         }
     }
@@ -259,12 +259,12 @@ fn has_other_claims(headers: &Headers) -> bool {
 fn x_forwarded(headers: &mut Headers, hop: &Hop<'_>) {
     append_to_list(headers, Known::XForwardedFor, hop.peer);
     for (known, value) in [
-        (Known::XForwardedHost, hop.host),
-        (Known::XForwardedProto, hop.scheme),
+        (Known::XForwardedHost, hop.host.as_bytes()),
+        (Known::XForwardedProto, hop.scheme.as_bytes()),
         (Known::XForwardedPort, hop.port),
     ] {
         if !value.is_empty() && !headers.contains(known) {
-            headers.append(known, value.as_bytes());
+            headers.append(known, value);
         }
     }
     if let Some(prefix) = hop.prefix {
@@ -280,7 +280,10 @@ fn x_forwarded(headers: &mut Headers, hop: &Hop<'_>) {
 fn forwarded(headers: &mut Headers, hop: &Hop<'_>) {
     let mut element = String::with_capacity(64);
     element.push_str("for=");
-    match hop.peer.parse::<IpAddr>() {
+    match std::str::from_utf8(hop.peer)
+        .unwrap_or_default()
+        .parse::<IpAddr>()
+    {
         Ok(IpAddr::V4(ip)) => push(&mut element, ip),
         Ok(IpAddr::V6(ip)) => push(&mut element, format_args!("\"[{ip}]\"")),
         Err(_) => element.push_str("unknown"),
@@ -291,7 +294,7 @@ fn forwarded(headers: &mut Headers, hop: &Hop<'_>) {
     }
     element.push_str(";proto=");
     push_value(&mut element, hop.scheme);
-    append_to_list(headers, Known::Forwarded, &element);
+    append_to_list(headers, Known::Forwarded, element.as_bytes());
 }
 
 fn push(out: &mut String, value: impl std::fmt::Display) {
@@ -317,9 +320,9 @@ fn push_value(out: &mut String, value: &str) {
 }
 
 /// Adds an element, and makes one line of the list: many applications read the first line only.
-fn append_to_list(headers: &mut Headers, known: Known, element: &str) {
+fn append_to_list(headers: &mut Headers, known: Known, element: &[u8]) {
     if !headers.contains(known) {
-        headers.append(known, element.as_bytes());
+        headers.append(known, element);
         return;
     }
     let mut list = Vec::with_capacity(64);
@@ -327,7 +330,7 @@ fn append_to_list(headers: &mut Headers, known: Known, element: &str) {
         list.extend_from_slice(line);
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(element.as_bytes());
+    list.extend_from_slice(element);
     headers.set(known, &list);
 }
 

@@ -10,7 +10,7 @@ use crate::config::Trust;
 use crate::exchange::Exchange;
 
 /// The longest id taken from a client, in bytes.
-const LONGEST: usize = 64;
+const LONGEST: usize = 63;
 
 /// An id as text, inline.
 #[derive(Clone, Copy)]
@@ -45,24 +45,18 @@ impl IdText {
     pub fn uuid(unix_millis: u64, random: [u64; 2]) -> Self {
         let high = (unix_millis << 16) | 0x7000 | (random[0] & 0x0fff);
         let low = (random[1] & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-        let mut id = Self {
-            len: 36,
-            ..Self::default()
-        };
-        let mut at = 0;
-        for (i, byte) in high
-            .to_be_bytes()
-            .into_iter()
-            .chain(low.to_be_bytes())
-            .enumerate()
-        {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                id.bytes[at] = b'-';
-                at += 1;
-            }
-            id.bytes[at] = HEX[usize::from(byte >> 4)];
-            id.bytes[at + 1] = HEX[usize::from(byte & 15)];
-            at += 2;
+        let mut id = Self::default();
+        id.len = 36;
+        // Where each byte's two digits go: 8-4-4-4-12 with hyphens between.
+        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        let [high, low] = [high.to_be_bytes(), low.to_be_bytes()];
+        for (byte, at) in high.iter().chain(&low).zip(PLACES) {
+            let pair = HEX_PAIRS[usize::from(*byte)];
+            id.bytes[at] = pair[0];
+            id.bytes[at + 1] = pair[1];
+        }
+        for at in [8, 13, 18, 23] {
+            id.bytes[at] = b'-';
         }
         id
     }
@@ -78,7 +72,17 @@ impl IdText {
     }
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The two digits of every byte.
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// The ids of one exchange.
 #[derive(Clone, Copy, Default)]

@@ -42,7 +42,7 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
 
 /// The last touches on every response: no field that belongs to another connection, and a date. The
 /// encoders write the ids.
-pub(crate) fn finish(ex: &mut Exchange, mut response: Response) -> Response {
+pub(crate) fn finish(ex: &mut Exchange, response: &mut Response) {
     let headers = &mut response.head.headers;
     hop::clean_response(headers);
     headers.remove(Known::XRequestId);
@@ -54,5 +54,4 @@ pub(crate) fn finish(ex: &mut Exchange, mut response: Response) -> Response {
         headers.append(Known::Vary, vary.as_bytes());
     }
     ex.record.status = response.head.status;
-    response
 }

@@ -77,11 +77,11 @@ fn te_stays_only_for_trailers_and_only_when_told() {
 }
 
 const HOP: Hop<'_> = Hop {
-    peer: "192.0.2.7",
+    peer: b"192.0.2.7",
     trusted_peer: false,
     host: "api.example.com:8080",
     scheme: "http",
-    port: "8080",
+    port: b"8080",
     prefix: None,
     version: Version::Http11,
 };
@@ -176,7 +176,7 @@ fn several_lines_become_one_list() {
 #[test]
 fn forwarded_quotes_what_is_no_token() {
     let rfc7239 = settings(false, true, None);
-    let element = |peer, host, scheme| {
+    let element = |peer: &'static [u8], host, scheme| {
         apply(
             &rfc7239,
             &Hop {
@@ -190,16 +190,16 @@ fn forwarded_quotes_what_is_no_token() {
         .join("\n")
     };
     assert_eq!(
-        element("2001:db8::1", "a", "https"),
+        element(b"2001:db8::1", "a", "https"),
         "forwarded: for=\"[2001:db8::1]\";host=a;proto=https"
     );
-    assert_eq!(element("unix", "", "http"), "forwarded: for=unknown;proto=http");
+    assert_eq!(element(b"unix", "", "http"), "forwarded: for=unknown;proto=http");
     assert_eq!(
-        element("10.0.0.1", "[::1]", "http"),
+        element(b"10.0.0.1", "[::1]", "http"),
         "forwarded: for=10.0.0.1;host=\"[::1]\";proto=http"
     );
     assert_eq!(
-        element("10.0.0.1", "a\"b\\", "http"),
+        element(b"10.0.0.1", "a\"b\\", "http"),
         "forwarded: for=10.0.0.1;host=\"a\\\"b\\\\\";proto=http"
     );
 }
