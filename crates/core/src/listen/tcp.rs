@@ -187,7 +187,7 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, pee
         load,
     };
     if fewest == worker.index {
-        tokio::task::spawn_local(serve(worker.clone(), stream, admission));
+        serve(worker, stream, admission);
         return;
     }
     let sent = match (Raw::leave(stream), worker.peers.get(fewest)) {
@@ -211,7 +211,7 @@ impl Accepted {
     pub(crate) fn serve(self, worker: &Rc<Worker>) {
         match self.raw.join() {
             Ok(stream) => {
-                tokio::task::spawn_local(serve(worker.clone(), stream, self.admission));
+                serve(worker, stream, self.admission);
             }
             Err(_) => self
                 .admission
@@ -222,29 +222,34 @@ impl Accepted {
     }
 }
 
-async fn serve(worker: Rc<Worker>, mut stream: Stream, admission: Admission) {
+/// Serves one connection, in a task of its own. What is needed only at its beginning is boxed and freed, so
+/// that the task of an idle connection stays small.
+fn serve(worker: &Rc<Worker>, stream: Stream, admission: Admission) {
+    let worker = worker.clone();
+    let arriving = Box::pin(arrive(worker.clone(), stream, admission));
+    tokio::task::spawn_local(async move {
+        if let Some(client) = arriving.await {
+            client.serve(worker).await;
+        }
+    });
+}
+
+/// Finds out who connects. `None`: the connection is refused, which was counted.
+async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) -> Option<h1::Client> {
     let Admission {
         peer,
         listener,
         mut admitted,
         load,
     } = admission;
-    let local_port = stream.local_port();
     let mut arrival = Arrival {
         peer,
-        local_port,
+        local_port: stream.local_port(),
         first: None,
     };
-    if let Err(why) = Box::pin(introduce(
-        &worker,
-        &listener,
-        &mut stream,
-        &mut arrival,
-        &mut admitted,
-    ))
-    .await
-    {
-        return listener.stats.refused(worker.index, why);
+    if let Err(why) = introduce(&worker, &listener, &mut stream, &mut arrival, &mut admitted).await {
+        listener.stats.refused(worker.index, why);
+        return None;
     }
     let Arrival {
         peer,
@@ -259,32 +264,33 @@ async fn serve(worker: Rc<Worker>, mut stream: Stream, admission: Admission) {
         peer_text: IpText::new(ip),
         scheme: "http",
         requests: 0.into(),
-        _open: Open::new(&worker, listener.clone()),
+        _open: Open::new(&worker, listener.clone(), admitted, load),
         listener,
     });
-    h1::serve(worker, connection, stream, first).await;
-    drop((admitted, load));
+    Some(h1::Client::new(&worker, connection, stream, first))
 }
 
-/// Counts a served connection for its listener.
+/// Counts a served connection for its listener, its worker and its client's caps.
 pub(crate) struct Open {
-    worker: usize,
     listener: Arc<ListenerState>,
+    _admitted: Admitted,
+    load: Load,
 }
 
 impl Open {
-    fn new(worker: &Worker, listener: Arc<ListenerState>) -> Self {
+    fn new(worker: &Worker, listener: Arc<ListenerState>, admitted: Admitted, load: Load) -> Self {
         listener.stats.opened(worker.index);
         Self {
-            worker: worker.index,
             listener,
+            _admitted: admitted,
+            load,
         }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.listener.stats.closed(self.worker);
+        self.listener.stats.closed(self.load.worker);
     }
 }
 

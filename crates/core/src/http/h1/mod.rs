@@ -59,33 +59,53 @@ pub(crate) struct ClientIo {
     body_bytes: Cell<u64>,
 }
 
-/// Serves a connection until either side ends it.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
+/// A client's connection, ready to be served.
+pub(crate) struct Client {
     connection: Rc<Connection>,
-    stream: Stream,
-    first: Option<Buffer>,
-) {
-    let io = Rc::new(ClientIo {
-        stream: RefCell::new(stream),
-        leftover: RefCell::new(first),
-        interim: RefCell::new(Vec::new()),
-        body_read: Cell::new(true),
-        watches: Cell::new(false),
-        is_http10: Cell::new(false),
-        body_bytes: Cell::new(0),
-    });
-    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
-    loop {
-        if io.leftover.borrow().is_none() && !idle(&worker, &connection, &io, &clock).await {
-            return;
+    io: Rc<ClientIo>,
+    clock: Rc<Clock>,
+}
+
+impl Client {
+    /// A connection whose first bytes, if any, were read already.
+    pub(crate) fn new(
+        worker: &Worker,
+        connection: Rc<Connection>,
+        stream: Stream,
+        first: Option<Buffer>,
+    ) -> Self {
+        let io = Rc::new(ClientIo {
+            stream: RefCell::new(stream),
+            leftover: RefCell::new(first),
+            interim: RefCell::new(Vec::new()),
+            body_read: Cell::new(true),
+            watches: Cell::new(false),
+            is_http10: Cell::new(false),
+            body_bytes: Cell::new(0),
+        });
+        let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
+        Self {
+            connection,
+            io,
+            clock,
         }
-        match Box::pin(requests(&worker, &connection, &io, &clock)).await {
-            Next::Wait => {}
-            Next::Close => break,
-            Next::Linger => {
-                Box::pin(linger(&worker, &io, &clock)).await;
-                break;
+    }
+
+    /// Serves it until either side ends it.
+    pub(crate) async fn serve(self, worker: Rc<Worker>) {
+        let Self {
+            connection,
+            io,
+            clock,
+        } = &self;
+        loop {
+            if io.leftover.borrow().is_none() && !idle(&worker, connection, io, clock).await {
+                return;
+            }
+            match Box::pin(requests(&worker, connection, io, clock)).await {
+                Next::Wait => {}
+                Next::Close => return,
+                Next::Linger => return Box::pin(linger(&worker, io, clock)).await,
             }
         }
     }
