@@ -55,7 +55,14 @@ impl Download {
         };
         match upload.sender.poll(cx, lease.stream(), &mut upload.body) {
             Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.upload = None,
+            Poll::Ready(Ok(())) => {
+                // Ready also while the body is held back for a `100 Continue` that can no longer come: the
+                // endpoint still waits for it, and would take the next request for it.
+                if !upload.sender.is_done() {
+                    lease.spoil(Closed::NotReusable);
+                }
+                self.upload = None;
+            }
             Poll::Ready(Err(SendError::Source(_) | SendError::Sink(_))) => {
                 lease.spoil(Closed::Failed);
                 self.upload = None;
