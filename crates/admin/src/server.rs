@@ -61,7 +61,7 @@ impl Default for Limits {
         Limits {
             connections: 64,
             head: 16 * 1024,
-            head_timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
             lifetime: Duration::from_mins(5),
             grace: Duration::from_secs(5),

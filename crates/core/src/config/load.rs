@@ -49,7 +49,7 @@ pub fn load_with(file: &Path, environment: Environment<'_>) -> Loaded {
                 "",
                 format!("`{name}` cannot be read: {reason}"),
             ));
-            loading.finish(&Assembly::default())
+            loading.finish(&mut Assembly::default())
         }
     }
 }
@@ -100,7 +100,7 @@ impl<'e> Loading<'e> {
                 self.include(&patterns, file, &mut assembly);
             }
         }
-        self.finish(&assembly)
+        self.finish(&mut assembly)
     }
 
     /// Parses a text and keeps it. None if it is not a map, which was said then.
@@ -137,7 +137,7 @@ impl<'e> Loading<'e> {
         }
     }
 
-    fn finish(mut self, assembly: &Assembly) -> Loaded {
+    fn finish(mut self, assembly: &mut Assembly) -> Loaded {
         let reader = Reader::new(self.from_environment);
         let mut typed = Diagnostics::default();
         let (config, broken) = assembly.read(&reader, &mut typed);

@@ -65,14 +65,17 @@ fn clean(headers: &mut Headers) {
 /// the other end, and no sender may make a proxy drop `Host`, `Authorization` or `Content-Length`.
 fn remove_nominated(headers: &mut Headers) {
     let is_nominated = |name: &&[u8]| Known::of(name).is_none() && !name.eq_ignore_ascii_case(b"close");
-    let names: Vec<Vec<u8>> = headers
+    let mut names: Vec<Vec<u8>> = headers
         .list(Known::Connection)
         .filter(is_nominated)
-        .map(<[u8]>::to_vec)
+        .map(<[u8]>::to_ascii_lowercase)
         .collect();
-    for name in names {
-        headers.remove_name(&name);
+    if names.is_empty() {
+        return;
     }
+    // Sorted, so that many names cost no more than many fields do.
+    names.sort_unstable();
+    headers.retain(|known, name, _| known.is_some() || names.binary_search(&name.to_ascii_lowercase()).is_err());
 }
 
 /// `Date` for a response that came without (RFC 9110 6.6.1); `now` is the time as it is written there.

@@ -1,9 +1,11 @@
 //! A connection's two directions, whatever carries them.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -86,6 +88,16 @@ impl Stream {
             Self::Tcp(s) => s.poll_peek(cx, &mut ReadBuf::new(&mut [0; 1])),
             Self::Unix(_) => Poll::Pending,
         }
+    }
+
+    /// True if bytes lie in the system's buffer, whatever the reactor knows. Costs a system call.
+    pub fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        };
+        peeked.is_ok()
     }
 
     /// True if an idle connection can still be used: the other side neither closed it nor sent

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -25,6 +25,8 @@ use crate::worker::{Command, Worker};
 
 /// The pause after the process ran out of something.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long it goes without saying so again.
+const TOLD_AGAIN: Duration = Duration::from_secs(5);
 
 /// A listener's socket, to be accepted on by one worker.
 pub(crate) struct Acceptor {
@@ -126,6 +128,7 @@ impl Acceptor {
             Ok(socket) => socket,
             Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot accept"),
         };
+        let mut told = None;
         loop {
             let accepted = tokio::select! {
                 () = listener.closed.notified() => return,
@@ -136,7 +139,10 @@ impl Acceptor {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     listener.stats.refused(worker.index, Refused::Resources);
-                    tracing::warn!(listener = &*listener.name, %error, "cannot accept; pausing");
+                    if told.is_none_or(|told: Instant| told.elapsed() >= TOLD_AGAIN) {
+                        told = Some(Instant::now());
+                        tracing::warn!(listener = &*listener.name, %error, "cannot accept; pausing");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }

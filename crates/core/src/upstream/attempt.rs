@@ -219,6 +219,9 @@ fn respond(
         });
     }
     let sent = upload.sender.is_done();
+    // A final answer to a request whose body is held back: the body will not be sent, and the endpoint,
+    // which still waits for it, would take the next request for it.
+    let unasked = upload.sender.holds_body();
     let whole = intake.is_complete() && intake.trailers().is_none();
     let body = if whole {
         if intake.surplus() > 0 || !sent {
@@ -234,7 +237,11 @@ fn respond(
             Body::Buffered(intake.into_body())
         }
     } else {
-        let upload = if sent {
+        let upload = if sent || unasked {
+            if unasked {
+                lease.spoil(Closed::NotReusable);
+                ex.request.body = upload.body;
+            }
             ex.worker.keep_staging(upload.sender.into_staging());
             None
         } else {

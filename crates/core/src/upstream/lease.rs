@@ -70,6 +70,11 @@ impl Lease {
         if let (Some(value), Some(stream)) = (head.headers.get(Known::KeepAlive), &mut self.stream) {
             stream.endpoint_idle = keep_alive_timeout(value);
         }
+        if let (Framing::None, Some(1..), Some(stream)) =
+            (parsed.framing, parsed.declared_length, &mut self.stream)
+        {
+            stream.suspect = true;
+        }
     }
 
     /// Bars the connection from being used again. The first reason counts.

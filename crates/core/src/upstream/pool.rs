@@ -42,6 +42,9 @@ pub struct PooledStream {
     stats: Arc<UpstreamStats>,
     worker: usize,
     ending: Closed,
+    /// True if the last response announced a body that must not come (to HEAD, or a 304). An endpoint that
+    /// sends it all the same must not have it taken for the next response.
+    pub suspect: bool,
 }
 
 impl PooledStream {
@@ -64,6 +67,7 @@ impl PooledStream {
             stats,
             worker,
             ending: Closed::Failed,
+            suspect: false,
         }
     }
 
@@ -96,7 +100,8 @@ impl Idle {
         if now > self.until {
             return Some(Closed::Idle);
         }
-        (!self.stream.stream.is_idle_and_open()).then_some(Closed::Peer)
+        let unasked = std::mem::take(&mut self.stream.suspect) && self.stream.stream.has_unread();
+        (unasked || !self.stream.stream.is_idle_and_open()).then_some(Closed::Peer)
     }
 
     fn into_stream(self) -> PooledStream {

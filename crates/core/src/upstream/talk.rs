@@ -12,6 +12,7 @@ use super::body::Upload;
 use super::lease::Lease;
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
+use crate::http::hop;
 use crate::io::{Buffer, Phase, SendError};
 use crate::telemetry::metrics::Closed;
 use crate::timer::Which;
@@ -137,6 +138,7 @@ impl Talk {
                 }
                 if status != 100 {
                     if let Some(client) = &ex.client_side {
+                        hop::clean_response(&mut self.head.headers);
                         client.send_interim(&self.head);
                     }
                 } else if upload.sender.holds_body() {

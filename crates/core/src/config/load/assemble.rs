@@ -80,8 +80,9 @@ impl Assembly {
         self.named.entry(section).or_default().insert(name, item);
     }
 
-    /// Gives everything its type; also says which parts had something wrong.
-    pub(super) fn read(&self, reader: &Reader, out: &mut Diagnostics) -> (Config, Broken) {
+    /// Gives everything its type; also says which parts had something wrong. Raw items are freed as they are
+    /// read, so that a large document is never in memory twice.
+    pub(super) fn read(&mut self, reader: &Reader, out: &mut Diagnostics) -> (Config, Broken) {
         let mut read = Typed {
             assembly: self,
             reader,
@@ -126,7 +127,7 @@ pub(super) fn items(section: &str, value: Value, out: &mut Diagnostics) -> Optio
 }
 
 struct Typed<'a> {
-    assembly: &'a Assembly,
+    assembly: &'a mut Assembly,
     reader: &'a Reader,
     out: &'a mut Diagnostics,
     broken: Broken,
@@ -134,7 +135,7 @@ struct Typed<'a> {
 
 impl Typed<'_> {
     fn section<T: DeserializeOwned + JsonSchema + 'static>(&mut self, section: &str) -> IndexMap<String, T> {
-        let Some(items) = self.assembly.named.get(section) else {
+        let Some(items) = self.assembly.named.get_mut(section).map(std::mem::take) else {
             return IndexMap::new();
         };
         let mut typed = IndexMap::with_capacity(items.len());
@@ -142,13 +143,13 @@ impl Typed<'_> {
         let start = path.len();
         for (name, item) in items {
             path.truncate(start);
-            path.push_str(name);
-            let read = self.reader.read::<T>(item, &path, self.out);
+            path.push_str(&name);
+            let read = self.reader.read::<T>(&item, &path, self.out);
             if !read.clean {
                 self.broken.add(path.clone());
             }
             if let Some(item) = read.value {
-                typed.insert(name.clone(), item);
+                typed.insert(name, item);
             }
         }
         typed

@@ -80,8 +80,8 @@ impl Incoming {
                 Poll::Ready(Ok(Read::End)) => {
                     return Poll::Ready(match intake.end() {
                         Ok(()) => Ok(false),
-                        Err(_) => Err(Failure::new(Code::ClientGone)
-                            .detail("the body was cut short")
+                        Err(_) => Err(Failure::new(Code::BadRequest)
+                            .safe_detail("the body was cut short")
                             .close(true)),
                     });
                 }
@@ -186,7 +186,7 @@ impl Drop for Incoming {
         self.io.body_read.set(finished);
         if let Some(intake) = self.intake.take().filter(|_| finished) {
             let rest = intake.into_surplus();
-            *self.io.leftover.borrow_mut() = (!rest.is_empty()).then_some(rest);
+            *self.io.leftover.borrow_mut() = super::next_request(rest);
         }
     }
 }

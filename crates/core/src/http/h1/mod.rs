@@ -195,7 +195,7 @@ async fn request(
     io.watches
         .set(parsed.framing == Framing::None && buffer.is_empty());
     if parsed.framing == Framing::None {
-        *io.leftover.borrow_mut() = (!buffer.is_empty()).then_some(buffer);
+        *io.leftover.borrow_mut() = next_request(buffer);
     } else {
         let source = Incoming::new(io.clone(), clock.clone(), buffer, &parsed, &plan.client);
         request.body = Body::Source(Box::new(source));
@@ -288,7 +288,7 @@ async fn read_head(
         .await;
         match read {
             // Nothing was asked: a late answer could be taken for that of a request on its way.
-            Ok(Ok(0)) | Err(_) if buffer.is_empty() => return Ok(None),
+            Ok(Ok(0)) | Err(_) if is_blank(&buffer) => return Ok(None),
             Ok(Ok(0)) => {
                 return Err(Failure::new(Code::BadRequest)
                     .safe_detail("the head was cut short")
@@ -299,6 +299,16 @@ async fn read_head(
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// True if nothing of a request is there: at most the line end that some clients send after a body (RFC 9112 2.2).
+fn is_blank(buffer: &Buffer) -> bool {
+    matches!(buffer.data(), [] | b"\r" | b"\r\n")
+}
+
+/// What is left in a buffer, if it is the beginning of another request.
+fn next_request(buffer: Buffer) -> Option<Buffer> {
+    (!matches!(buffer.data(), [] | b"\r\n")).then_some(buffer)
 }
 
 fn head_failure(error: &HeadError) -> Failure {
