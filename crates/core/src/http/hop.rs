@@ -75,7 +75,8 @@ fn remove_nominated(headers: &mut Headers) {
     }
     // Sorted, so that many names cost no more than many fields do.
     names.sort_unstable();
-    headers.retain(|known, name, _| known.is_some() || names.binary_search(&name.to_ascii_lowercase()).is_err());
+    headers
+        .retain(|known, name, _| known.is_some() || names.binary_search(&name.to_ascii_lowercase()).is_err());
 }
 
 /// `Date` for a response that came without (RFC 9110 6.6.1); `now` is the time as it is written there.

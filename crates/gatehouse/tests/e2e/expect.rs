@@ -1,6 +1,6 @@
 //! `Expect: 100-continue`: forwarded or answered, and never a client that waits for ever.
 
-use gatehouse_testkit::{Client, HttpBackend, Raw, Reply, Request};
+use gatehouse_testkit::{Client, Gate, HttpBackend, Raw, Reply, Request};
 
 use crate::{gateway, in_front_of, with_upstream};
 
@@ -120,4 +120,40 @@ fn other_interim_responses_pass() {
     raw.send("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
     let response = raw.response("GET");
     assert_eq!((response.interim.len(), response.text().as_str()), (0, "final"));
+}
+
+/// An endpoint that answers without asking for the body still waits for it: whatever came next on its connection
+/// would be taken for that body, and its tail for a request of the attacker's making.
+#[test]
+fn an_endpoint_that_still_waits_for_a_body_gets_no_other_request() {
+    let backend = HttpBackend::start();
+    let gate = Gate::new();
+    let rest = gate.clone();
+    backend.script("/early", move |call| {
+        call.head(200, &[("Content-Length", "10")])?;
+        call.send("first")?;
+        call.wait(&rest)?;
+        call.send("secnd")?;
+        call.read_body().map(|_| ())
+    });
+    let gateway = in_front_of(&backend);
+    let mut attacker = Raw::connect(gateway.address());
+    attacker
+        .send("POST /early HTTP/1.1\r\nHost: a.test\r\nContent-Length: 59\r\nExpect: 100-continue\r\n\r\n");
+    backend.wait_requests(1);
+    gate.open();
+    let response = attacker.response("POST");
+    assert_eq!(
+        (response.interim.len(), response.text().as_str()),
+        (0, "firstsecnd")
+    );
+    assert!(
+        !response.keeps_alive(),
+        "the client must know that its body is not wanted"
+    );
+    attacker.expect_closed();
+    let mut victim = Client::connect(gateway.address());
+    assert_eq!(victim.get("/victim").text(), "ok");
+    assert_eq!(backend.requests()[1].target, "/victim");
+    assert_eq!(backend.connections(), 2);
 }
