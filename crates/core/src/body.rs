@@ -38,6 +38,10 @@ pub trait Source {
     fn set_limit(&mut self, limit: u64, setting: &'static str) {
         let _ = (limit, setting);
     }
+    /// True if the sender waits to be told to go on: asking for more tells it.
+    fn awaits_go_ahead(&self) -> bool {
+        false
+    }
     /// True if reading this body also sends the rest of a request's body on.
     fn takes_upload(&self) -> bool {
         false
@@ -107,6 +111,11 @@ impl Body {
             Self::Buffered(buffer) => buffer.is_empty(),
             Self::Source(source) => source.is_finished(),
         }
+    }
+
+    /// True if the sender waits to be told to go on: asking for more tells it.
+    pub fn awaits_go_ahead(&self) -> bool {
+        matches!(self, Self::Source(source) if source.awaits_go_ahead())
     }
 
     /// The trailer fields, once the end was reached.

@@ -157,7 +157,8 @@ fn report_stale(stale: &[String], out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The whole configuration behind `--to`: one listener, one route for everything, one upstream.
+/// The whole configuration behind `--to`: one listener, one route for everything, one upstream. The admin
+/// listener takes any free port, so that several can run side by side.
 fn one_line_document(url: &str, listen: &str) -> String {
     // An endpoint has no path. A JSON string is a YAML string, whatever is in it.
     let (url, listen) = (
@@ -166,6 +167,7 @@ fn one_line_document(url: &str, listen: &str) -> String {
     );
     format!(
         "listeners: {{ main: {{ address: {listen} }} }}\n\
+         admin: {{ address: 127.0.0.1:0 }}\n\
          routes: {{ all: {{ match: {{ path: /** }}, forward: {{ upstream: to }} }} }}\n\
          upstreams: {{ to: {{ endpoints: [ {url} ] }} }}\n"
     )

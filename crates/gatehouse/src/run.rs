@@ -118,7 +118,11 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
             _ = interrupt.recv() => break,
         }
     }
-    running.drain(admin).await;
+    tokio::select! {
+        () = running.drain(admin) => {}
+        _ = terminate.recv() => tracing::warn!("told a second time: ending at once"),
+        _ = interrupt.recv() => tracing::warn!("told a second time: ending at once"),
+    }
     Ok(())
 }
 

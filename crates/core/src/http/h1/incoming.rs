@@ -152,6 +152,10 @@ impl Source for Incoming {
         self.limit_setting = setting;
     }
 
+    fn awaits_go_ahead(&self) -> bool {
+        self.expects_continue
+    }
+
     fn discard_arrived(&mut self) -> bool {
         let Some(intake) = &mut self.intake else {
             return true;

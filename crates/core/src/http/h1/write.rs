@@ -160,9 +160,11 @@ impl Pace {
 /// Bytes of a request's body that are read after the response, so that the connection can be kept.
 const LITTLE: u64 = 64 * 1024;
 
-/// True if more is left of the request's body than is worth reading.
+/// True if more is left of the request's body than is worth reading, or if the client has not begun to
+/// send it and now need not.
 fn is_much(ex: &Exchange) -> bool {
-    ex.request.body.exact_len().is_none_or(|n| n > LITTLE)
+    let body = &ex.request.body;
+    body.awaits_go_ahead() || body.exact_len().is_none_or(|n| n > LITTLE)
 }
 
 /// True if the response body itself still sends the request's body upstream.
