@@ -65,11 +65,11 @@ fn twenty_mebibytes_in_either_direction() {
 
 #[test]
 fn trailers_pass_both_ways() {
+    const WHOLE: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                         3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
     let backend = HttpBackend::start();
     let gate = Gate::new();
     let wait = gate.clone();
-    const WHOLE: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
-                         3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
     // All at once, and the end only when the client has what comes before it.
     backend.script("/once", |call| {
         call.read_body()?;
