@@ -184,10 +184,10 @@ fn a_client_that_leaves_ends_the_response_upstream() {
 }
 
 /// Large enough that a gateway which kept the body would be seen at once.
-const HUGE: usize = 256 * MIB;
+const HUGE: usize = 64 * MIB;
 
 /// What the gateway may grow by while such a body goes through.
-const GROWTH_KIB: u64 = 48 * 1024;
+const GROWTH_KIB: u64 = 24 * 1024;
 
 #[test]
 fn memory_is_bounded_while_a_huge_body_comes_down() {
