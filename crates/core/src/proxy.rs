@@ -31,7 +31,7 @@ pub fn refuse(ex: &mut Exchange, failure: &Failure) -> Response {
 
 async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     id::assign(ex);
-    screen::request(ex)?;
+    let shape = screen::request(ex)?;
     let plan = ex.plan.clone();
 
     if !plan.policies.is_empty() {
@@ -43,7 +43,7 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
         }
     }
 
-    let route = plan.find(ex)?;
+    let route = plan.find(ex, shape)?;
     screen::limits(ex, route)?;
 
     if !route.policies.is_empty() {

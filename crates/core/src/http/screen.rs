@@ -11,8 +11,9 @@ use crate::failure::{Code, Failure};
 use crate::plan::Route;
 use crate::route::Miss;
 
-/// Refuses what no route may have, and puts the path into its normal form.
-pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
+/// Refuses what no route may have, and puts the path into its normal form. The shape says whether that
+/// form still depends on the route.
+pub(crate) fn request(ex: &mut Exchange) -> Result<Shape, Failure> {
     let head = &mut ex.request.head;
     if head.method == Method::Connect {
         let detail = "CONNECT is not served here";
@@ -48,12 +49,14 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<(), Failure> {
     hop::clean_request(&mut head.headers, false);
     // The usual path is in normal form already. One with doubled or escaped slashes is normalised by
     // the table, in the form of the route it matches.
-    if normalize::shape(head.path()) == Shape::Plain {
-        let mut path = String::with_capacity(head.path().len());
-        normalize::write(head.path(), Form::ALL[0], &mut path).map_err(refused)?;
-        head.set_path(&path);
+    let shape = normalize::shape(head.path());
+    if shape != Shape::Plain {
+        return Ok(shape);
     }
-    Ok(())
+    let mut path = String::with_capacity(head.path().len());
+    normalize::write(head.path(), Form::ALL[0], &mut path).map_err(refused)?;
+    head.set_path(&path);
+    Ok(Shape::Normal)
 }
 
 /// Refuses a body that is longer than the route allows, before anything is sent anywhere.

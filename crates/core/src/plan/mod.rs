@@ -24,6 +24,7 @@ use crate::config::{self, Trust, Underscores};
 use crate::exchange::Exchange;
 use crate::failure::Failure;
 use crate::http::hop::Forwarding;
+use crate::http::normalize::Shape;
 use crate::http::screen;
 use crate::policy::Chain;
 use crate::route::{Miss, Query, Table};
@@ -128,7 +129,7 @@ pub struct ForwardedPlan {
 
 impl Plan {
     /// The route for an exchange; it is noted there, with what its path captured.
-    pub(crate) fn find<'p>(&'p self, ex: &mut Exchange) -> Result<&'p Route, Failure> {
+    pub(crate) fn find<'p>(&'p self, ex: &mut Exchange, shape: Shape) -> Result<&'p Route, Failure> {
         let head = &ex.request.head;
         let query = Query {
             host: head.authority(),
@@ -139,7 +140,11 @@ impl Plan {
             client: ex.client.ip,
             listener: &ex.connection.listener.name,
         };
-        let found = match self.table.resolve(&query, &mut ex.captures) {
+        let found = match shape {
+            Shape::Normal => self.table.find(&query, &mut ex.captures),
+            Shape::Plain | Shape::Slashes => self.table.resolve(&query, &mut ex.captures),
+        };
+        let found = match found {
             Ok(found) => found,
             Err(miss) => {
                 ex.vary = matches!(miss, Miss::VersionUnknown { .. } | Miss::NotAcceptable { .. });

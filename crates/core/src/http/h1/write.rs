@@ -20,7 +20,7 @@ pub(super) async fn response(
     may_keep: bool,
     version: Version,
 ) -> Next {
-    let unread = !io.body_read.get() && !ex.request.body.discard_arrived();
+    let unread = !io.body_read.get() && (takes_upload(&response) || !ex.request.body.discard_arrived());
     let framing = framing(ex, &response, version);
     // While the request is still being sent on, an error means that its rest is not wanted; any other
     // response may well depend on it.
