@@ -11,10 +11,10 @@ use serde_json::Value;
 
 /// A document with one route, whose one policy is of this kind with these settings.
 fn document(kind: &Kind, settings: &str) -> String {
-    let indented: String = settings
-        .lines()
-        .map(|line| format!("          {line}\n"))
-        .collect();
+    let indented = format!(
+        "          {}\n",
+        settings.trim_end().replace('\n', "\n          ")
+    );
     format!(
         "listeners: {{ main: {{ address: 127.0.0.1:0 }} }}\n\
          routes:\n\
