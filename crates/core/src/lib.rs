@@ -8,6 +8,8 @@ pub mod body;
 pub mod config;
 pub mod exchange;
 pub mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod http;
 pub mod io;

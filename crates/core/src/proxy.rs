@@ -1,6 +1,6 @@
 //! A request from start to end: the function to read first.
 //!
-//! Protocol drivers (`http/h1.rs`, later h2 and h3) turn bytes into an [`Exchange`], call [`handle`]
+//! Protocol drivers (`http/h1/`, later h2 and h3) turn bytes into an [`Exchange`], call [`handle`]
 //! and write the response it returns. Nothing here knows a protocol, a policy or a socket.
 
 use crate::action;

@@ -127,7 +127,12 @@ fn kind_page(kind: &KindInput) -> String {
 }
 
 fn list_of_kinds(kinds: &[KindInput]) -> String {
-    let mut text = "\n## Kinds\n\n| kind | stage | what it does |\n|---|---|---|\n".to_owned();
+    let mut text = "\n## How a policy is written\n\n\
+        A map with one key: the kind, with its settings below it; or `use`, with the name of one of\n\
+        [`named_policies`](named_policies.md). Routes and upstreams have `policies` too.\n\n\
+        ```yaml\npolicies:\n  - use: NAME\n  - KIND:\n      SETTING: VALUE\n```\n\
+        \n## Kinds\n\n| kind | stage | what it does |\n|---|---|---|\n"
+        .to_owned();
     for kind in kinds {
         let what = cell(&first_sentence(&Document::new(&kind.schema).description()));
         let _ = writeln!(

@@ -37,7 +37,7 @@ pub struct Route {
     /// How unusual paths are treated on this route. Absent: as `paths` says for all.
     #[serde(default)]
     pub paths: Option<Paths>,
-    /// How long a whole exchange may take. Absent: as `client.timeouts.total` says for all.
+    /// How long a whole exchange may take; at most `client.timeouts.total`. Absent: as that says for all.
     #[serde(default)]
     pub timeout: Option<Span>,
     /// Bytes a request's body may have. Absent: as `client.limits.body` says for all.

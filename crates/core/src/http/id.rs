@@ -45,12 +45,12 @@ impl IdText {
     pub fn uuid(unix_millis: u64, random: [u64; 2]) -> Self {
         let high = (unix_millis << 16) | 0x7000 | (random[0] & 0x0fff);
         let low = (random[1] & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
-        let mut id = Self::default();
-        id.len = 36;
-        // Where each byte's two digits go: 8-4-4-4-12 with hyphens between.
-        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        let mut id = Self {
+            len: 36,
+            ..Self::default()
+        };
         let [high, low] = [high.to_be_bytes(), low.to_be_bytes()];
-        for (byte, at) in high.iter().chain(&low).zip(PLACES) {
+        for (byte, at) in high.iter().chain(&low).zip(UUID_PLACES) {
             let pair = HEX_PAIRS[usize::from(*byte)];
             id.bytes[at] = pair[0];
             id.bytes[at + 1] = pair[1];
@@ -71,6 +71,9 @@ impl IdText {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
+
+/// Where the two digits of each byte of a UUID go: 8-4-4-4-12 with hyphens between.
+const UUID_PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 /// The two digits of every byte.
 const HEX_PAIRS: [[u8; 2]; 256] = {

@@ -1,6 +1,6 @@
 //! From the endpoints as written to the addresses behind them, kept up to date.
 //!
-//! One [`Resolver`] for the process asks the DNS on the background runtime. Each host name is one [`Name`], shared by
+//! One [`Resolver`] for the process asks the DNS on the background runtime. Each host name is one `Name`, shared by
 //! all upstreams and plans that use it: its task asks again when the answer runs out and ends with its last user. Each
 //! upstream has a [`Discovery`], which makes an [`EndpointSet`] of literal addresses and the names' answers and
 //! publishes a new one whenever an answer changes. Nothing here waits for an answer, and a name that does not resolve

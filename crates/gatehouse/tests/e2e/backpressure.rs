@@ -12,13 +12,13 @@ use gatehouse_testkit::{Gate, HttpBackend, Raw, Reply, Request};
 use crate::{in_front_of, with};
 
 const MIB: usize = 1 << 20;
-const BODY: usize = 128 * MIB;
+const BODY: usize = 64 * MIB;
 
 /// What may be under way: system buffers on two connections, far more than they hold, and far less than the body.
-const UNDER_WAY: u64 = 48 * MIB as u64;
+const UNDER_WAY: u64 = 40 * MIB as u64;
 
 /// What the gateway may grow by meanwhile.
-const GROWTH_KIB: u64 = 32 * 1024;
+const GROWTH_KIB: u64 = 24 * 1024;
 
 /// Writes the body until the reader makes it wait, tells how much went, and goes on until all is sent.
 fn write_noise(to: &mut impl Write, seed: u64, written: &AtomicU64, stuck: &Gate) -> std::io::Result<()> {

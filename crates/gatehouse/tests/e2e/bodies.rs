@@ -65,11 +65,11 @@ fn twenty_mebibytes_in_either_direction() {
 
 #[test]
 fn trailers_pass_both_ways() {
+    const WHOLE: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                         3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
     let backend = HttpBackend::start();
     let gate = Gate::new();
     let wait = gate.clone();
-    const WHOLE: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
-                         3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n";
     // All at once, and the end only when the client has what comes before it.
     backend.script("/once", |call| {
         call.read_body()?;
@@ -184,10 +184,10 @@ fn a_client_that_leaves_ends_the_response_upstream() {
 }
 
 /// Large enough that a gateway which kept the body would be seen at once.
-const HUGE: usize = 256 * MIB;
+const HUGE: usize = 64 * MIB;
 
 /// What the gateway may grow by while such a body goes through.
-const GROWTH_KIB: u64 = 48 * 1024;
+const GROWTH_KIB: u64 = 24 * 1024;
 
 #[test]
 fn memory_is_bounded_while_a_huge_body_comes_down() {

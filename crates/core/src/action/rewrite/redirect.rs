@@ -1,7 +1,7 @@
 //! Where a redirect leads: the value of `Location` (RFC 9110 10.2.2).
 //!
 //! Either the whole target is given, or the request's own URL with parts of it changed. No part that a client chose can
-//! change the host: a target that begins with its path never begins with two slashes, and see [`super::UrlTemplate`].
+//! change the host: a target that begins with its path never begins with two slashes, and see `UrlTemplate`.
 
 use super::{RewriteError, Source, UrlTemplate};
 use crate::config::{self, UrlScheme};

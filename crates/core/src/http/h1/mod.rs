@@ -2,7 +2,7 @@
 //!
 //! One task serves one connection. Between requests the task holds neither buffer nor request state,
 //! so that an idle connection costs little memory: what requests need lives in a future of its own
-//! ([`requests`]).
+//! (`requests`).
 
 mod incoming;
 mod write;
