@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_url_cannot_break_out_of_its_string() {
         let text = one_line_document("http://x\" ] } }\nadmin: off", "127.0.0.1:1");
-        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
     }
 
     #[test]
