@@ -2,7 +2,7 @@
 //!
 //! Memory is zeroed once, when a buffer is made, and then reused: reading into it needs no `unsafe`
 //! and costs no fill. Two sizes exist: [`SMALL`] holds any ordinary head and small body, [`LARGE`]
-//! carries bulk bodies (64 KiB halves the system calls of 16 KiB). An idle connection holds none.
+//! carries bulk bodies with few system calls. An idle connection holds none.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 /// Bytes in a small buffer: a head and a short body.
 pub const SMALL: usize = 16 * 1024;
 /// Bytes in a large buffer: bulk bodies.
-pub const LARGE: usize = 64 * 1024;
+pub const LARGE: usize = 128 * 1024;
 
 /// How many spare buffers of each size a worker keeps; more are freed at once.
 const SPARE_SMALL: usize = 256;

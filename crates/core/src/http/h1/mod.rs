@@ -29,7 +29,7 @@ use crate::worker::Worker;
 use incoming::Incoming;
 
 /// How soon a request must follow the last for the memory of that to be used again. Longer pauses give it back.
-const CLOSELY: Duration = Duration::from_millis(200);
+const CLOSELY: Duration = Duration::from_millis(40);
 
 /// What becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
