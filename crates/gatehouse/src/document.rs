@@ -43,7 +43,12 @@ impl Document {
             reader,
         } = loaded;
         let failed = diagnostics.has_errors();
-        if !failed {
+        if failed {
+            // Compiled all the same, to tell what is wrong with the settings of policies along with the rest.
+            let more = server::check(&config, &reader, KINDS).err().unwrap_or_default();
+            diagnostics.extend(more.into_iter().filter(|one| one.path.contains("policies")));
+            diagnostics.locate(&sources);
+        } else {
             diagnostics.extend(lint::lint(&config, &stage));
             diagnostics.locate(&sources);
         }
