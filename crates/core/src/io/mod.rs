@@ -8,9 +8,11 @@ mod clock;
 mod intake;
 mod send;
 mod stream;
+mod tls;
 
 pub use buffer::{Buffer, BufferPool, LARGE, SMALL};
 pub use clock::{Clock, Phase, Total};
 pub use intake::{Intake, Read};
 pub use send::{SendError, Sender, Sink};
 pub use stream::Stream;
+pub use tls::Tls;

@@ -31,6 +31,8 @@ pub enum SendError {
 pub trait Sink {
     /// Writes some of the first run and then of the second.
     fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>>;
+    /// Ready when everything written has left.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 impl Sink for Stream {
@@ -40,6 +42,10 @@ impl Sink for Stream {
             (true, _) => Self::poll_write(self, cx, second),
             _ => self.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
         }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_flush(self, cx)
     }
 }
 
@@ -148,13 +154,17 @@ impl Sender {
             if self.wants_piece() {
                 match self.next_piece(cx, body) {
                     Poll::Ready(result) => result.map_err(SendError::Source)?,
-                    Poll::Pending if self.written == self.staged.len() => return Poll::Pending,
+                    Poll::Pending if self.written == self.staged.len() => {
+                        // What is out must leave while the body has no more.
+                        let _ = sink.poll_flush(cx).map_err(SendError::Sink)?;
+                        return Poll::Pending;
+                    }
                     Poll::Pending => {}
                 }
             }
             if self.written == self.staged.len() && self.piece == 0 {
                 if self.body_done || !self.may_send_body {
-                    return Poll::Ready(Ok(()));
+                    return sink.poll_flush(cx).map_err(SendError::Sink);
                 }
                 continue;
             }

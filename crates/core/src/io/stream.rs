@@ -9,6 +9,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::Tls;
 use crate::config::Address;
 
 /// A connected stream.
@@ -18,6 +19,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TLS over TCP, on either side.
+    Tls(Box<Tls>),
 }
 
 impl Stream {
@@ -38,6 +41,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
             Self::Unix(_) => 0,
+            Self::Tls(stream) => stream.tcp().local_addr().map_or(0, |address| address.port()),
         }
     }
 
@@ -50,6 +54,7 @@ impl Stream {
         let done = match self {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, &mut target),
             Self::Unix(s) => Pin::new(s).poll_read(cx, &mut target),
+            Self::Tls(s) => s.poll_read(cx, &mut target),
         };
         done.map_ok(|()| target.filled().len())
     }
@@ -59,6 +64,7 @@ impl Stream {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
             Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
+            Self::Tls(s) => s.poll_write(cx, &[IoSlice::new(bytes)]),
         }
     }
 
@@ -71,6 +77,7 @@ impl Stream {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, runs),
             Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, runs),
+            Self::Tls(s) => s.poll_write(cx, runs),
         }
     }
 
@@ -79,6 +86,7 @@ impl Stream {
         match self {
             Self::Tcp(s) => s.poll_read_ready(cx),
             Self::Unix(s) => s.poll_read_ready(cx),
+            Self::Tls(s) => s.poll_readable(cx),
         }
     }
 
@@ -87,15 +95,21 @@ impl Stream {
         match self {
             Self::Tcp(s) => s.poll_peek(cx, &mut ReadBuf::new(&mut [0; 1])),
             Self::Unix(_) => Poll::Pending,
+            Self::Tls(s) => s.poll_peek(cx),
         }
     }
 
     /// True if bytes lie in the system's buffer, whatever the reactor knows. Costs a system call.
-    pub fn has_unread(&self) -> bool {
+    pub fn has_unread(&mut self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = match self {
-            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Tcp(stream) => SockRef::from(&*stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(&*stream).peek(&mut byte),
+            Self::Tls(stream) => {
+                return stream
+                    .poll_peek(&mut Context::from_waker(Waker::noop()))
+                    .is_ready();
+            }
         };
         peeked.is_ok()
     }
@@ -111,11 +125,61 @@ impl Stream {
         self.poll_read(&mut cx, &mut [0; 1]).is_pending()
     }
 
+    /// Ready when everything written has left for the system; at once for what is not encrypted.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(s) => s.poll_flush(cx),
+        }
+    }
+
     /// Ends our direction; the other side may go on sending.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tls(s) => s.poll_shutdown(cx),
         }
+    }
+}
+
+// For the libraries that bring their own protocol, such as h2.
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        target: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, target),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, target),
+            Self::Tls(s) => s.poll_read(cx, target),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Self::poll_write(&mut self, cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        runs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Self::poll_write_vectored(&mut self, cx, runs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_flush(&mut self, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_shutdown(&mut self, cx)
     }
 }

@@ -77,6 +77,8 @@ impl Raw {
         match stream {
             Stream::Tcp(stream) => stream.into_std().map(Self::Tcp),
             Stream::Unix(stream) => stream.into_std().map(Self::Unix),
+            // A stream moves before its handshake, or not at all.
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

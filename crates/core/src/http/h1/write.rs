@@ -129,6 +129,10 @@ impl Sink for &ClientIo {
     fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
         Sink::poll_write(&mut *self.stream.borrow_mut(), cx, first, second)
     }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.borrow_mut().poll_flush(cx)
+    }
 }
 
 /// How a client that makes us wait for room keeps up with the least rate.
