@@ -15,7 +15,7 @@ use gatehouse_http1::{Headers, PathMark, RequestHead, ResponseHead};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
-use crate::http::address::{IpText, PortText};
+use crate::http::address::{IpText, PeerLines};
 use crate::http::client_ip;
 use crate::http::id::Ids;
 use crate::io::Clock;
@@ -94,10 +94,8 @@ pub struct Connection {
     pub peer: IpAddr,
     /// The peer's port; 0 for a Unix socket.
     pub peer_port: u16,
-    /// The port it was accepted on, as text; empty for a Unix socket.
-    pub local_port_text: PortText,
-    /// The peer's address as text, made once.
-    pub peer_text: IpText,
+    /// The peer's address and the port it was accepted on as text, and what upstreams are told of them.
+    pub lines: PeerLines,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// Requests begun on it.
@@ -110,8 +108,8 @@ pub struct Connection {
 pub struct Client {
     /// The client's address, seen through trusted proxies.
     pub ip: IpAddr,
-    /// The same as text.
-    pub text: IpText,
+    /// The same as text, if it is not the peer's.
+    text: Option<IpText>,
     /// True if the peer may speak for others (it is in `forwarded.trusted`).
     pub is_trusted_peer: bool,
     /// `http` or `https`: what the client used, as far as a trusted peer says.
@@ -122,20 +120,15 @@ impl Client {
     /// Finds out who calls on a connection, by what its head says.
     fn of(connection: &Connection, head: &RequestHead, settings: &ForwardedPlan) -> Self {
         if settings.settings.trusted.is_empty() {
-            let (ip, text) = (connection.peer, connection.peer_text);
             return Self {
-                ip,
-                text,
+                ip: connection.peer,
+                text: None,
                 is_trusted_peer: false,
                 scheme: connection.scheme,
             };
         }
         let found = client_ip::resolve(connection.peer, &head.headers, &settings.settings);
-        let text = if found.ip == connection.peer {
-            connection.peer_text
-        } else {
-            IpText::new(found.ip)
-        };
+        let text = (found.ip != connection.peer).then(|| IpText::new(found.ip));
         let scheme = client_ip::scheme(connection.scheme, &head.headers, found);
         Self {
             ip: found.ip,
@@ -224,6 +217,14 @@ impl Exchange {
     /// The plan it runs under.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The client's address as text.
+    pub fn client_text(&self) -> &str {
+        match &self.client.text {
+            Some(text) => text.as_str(),
+            None => self.connection.lines.peer(),
+        }
     }
 
     /// The route that matched, if one has.

@@ -32,7 +32,7 @@ impl Exchange {
             Variable::Cookie(name) => {
                 out.extend_from_slice(cookies(headers, name).next().unwrap_or_default());
             }
-            Variable::ClientIp => out.extend_from_slice(self.client.text.as_bytes()),
+            Variable::ClientIp => out.extend_from_slice(self.client_text().as_bytes()),
             Variable::RouteName => {
                 out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes());
             }

@@ -72,6 +72,12 @@ pub fn vouched(out: &mut Vec<u8>, start: &'static str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes whole field lines whose parts are known to be good, as in [`vouched`]. Costs one copy.
+pub fn vouched_lines(out: &mut Vec<u8>, lines: &[u8]) {
+    debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"));
+    out.extend_from_slice(lines);
+}
+
 /// Writes all fields but Content-Length, Transfer-Encoding, Connection, Keep-Alive, Proxy-Connection, Upgrade and Host:
 /// framing and host are always the caller's own.
 pub fn fields(out: &mut Vec<u8>, headers: &Headers) {

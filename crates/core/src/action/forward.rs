@@ -74,7 +74,7 @@ fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
     match by {
         Sticky::Header(name) => headers.find(name.as_bytes()).map(<[u8]>::to_vec),
         Sticky::Cookie(name) => crate::route::cookies(headers, name).next().map(<[u8]>::to_vec),
-        Sticky::ClientIp => Some(ex.client.text.as_bytes().to_vec()),
+        Sticky::ClientIp => Some(ex.client_text().as_bytes().to_vec()),
         // No policy finds a consumer yet.
         Sticky::Consumer => None,
     }
@@ -153,7 +153,7 @@ fn mark(ex: &mut Exchange, prefix: Option<&str>) -> Result<(), Failure> {
 }
 
 /// What upstreams are told about the client and its request.
-pub(crate) fn hop<'a>(
+fn hop<'a>(
     client: &Client,
     connection: &'a Connection,
     host: &'a str,
@@ -161,11 +161,11 @@ pub(crate) fn hop<'a>(
     prefix: Option<&'a str>,
 ) -> Hop<'a> {
     Hop {
-        peer: connection.peer_text.as_bytes(),
+        peer: connection.lines.peer().as_bytes(),
         trusted_peer: client.is_trusted_peer,
         host,
         scheme: connection.scheme,
-        port: connection.local_port_text.as_bytes(),
+        port: connection.lines.port().as_bytes(),
         prefix,
         version,
     }

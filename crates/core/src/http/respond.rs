@@ -45,8 +45,6 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
 pub(crate) fn finish(ex: &mut Exchange, response: &mut Response) {
     let headers = &mut response.head.headers;
     hop::clean_response(headers);
-    headers.remove(Known::XRequestId);
-    headers.remove(Known::XCorrelationId);
     if !headers.contains(Known::Date) {
         hop::add_date(headers, ex.worker.http_date().as_bytes());
     }

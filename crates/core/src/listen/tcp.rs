@@ -17,7 +17,7 @@ use super::socket::{self, Bound, SocketFile};
 use super::{ListenerState, proxy_protocol};
 use crate::exchange::Connection;
 use crate::gateway::Gateway;
-use crate::http::address::{IpText, PortText};
+use crate::http::address::PeerLines;
 use crate::http::h1;
 use crate::io::{Buffer, Clock, Phase, Stream};
 use crate::telemetry::metrics::Refused;
@@ -268,8 +268,7 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
     let connection = Rc::new(Connection {
         peer: ip,
         peer_port: peer.map_or(0, |peer| peer.port()),
-        local_port_text: PortText::new(local_port),
-        peer_text: IpText::new(ip),
+        lines: PeerLines::new(ip, "http", local_port),
         scheme: "http",
         requests: 0.into(),
         _open: Open::new(&worker, listener.clone(), admitted, load),

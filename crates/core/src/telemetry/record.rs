@@ -25,8 +25,8 @@ pub(crate) struct Record {
     pub upstream: Option<usize>,
     endpoint: Option<Arc<Endpoint>>,
     attempts: u32,
-    /// Nanoseconds from the start of the last attempt to the endpoint's last byte.
-    upstream_time: Rc<Cell<u64>>,
+    /// Nanoseconds from the start of the last attempt to the endpoint's last byte; there once there was an attempt.
+    upstream_time: Option<Rc<Cell<u64>>>,
     code: Option<Code>,
     open: bool,
 }
@@ -43,7 +43,7 @@ impl Record {
             upstream: None,
             endpoint: None,
             attempts: 0,
-            upstream_time: worker.spare_cell(),
+            upstream_time: None,
             code: None,
             open: true,
         }
@@ -61,8 +61,10 @@ impl Record {
     }
 
     /// Where the time of the attempt is written.
-    pub fn upstream_time(&self) -> Rc<Cell<u64>> {
-        self.upstream_time.clone()
+    pub fn upstream_time(&mut self, worker: &Worker) -> Rc<Cell<u64>> {
+        self.upstream_time
+            .get_or_insert_with(|| worker.spare_cell())
+            .clone()
     }
 
     /// A failure that became the response.
@@ -90,13 +92,15 @@ impl Exchange {
 
         let ended = Instant::now();
         let latency = nanos(ended, self.record.started);
-        let upstream_time = self.record.upstream_time.get();
+        let cell = self.record.upstream_time.take();
+        let upstream_time = cell.as_ref().map_or(0, |cell| cell.get());
         self.count(latency, upstream_time);
         if plan.access_log {
             self.log(latency, upstream_time);
         }
-        let cell = std::mem::take(&mut self.record.upstream_time);
-        self.worker.recycle_cell(cell);
+        if let Some(cell) = cell {
+            self.worker.recycle_cell(cell);
+        }
     }
 
     fn count(&self, latency: u64, upstream_time: u64) {
@@ -139,7 +143,7 @@ impl Exchange {
         let line = Line {
             timestamp: self.worker.stamp(record.started),
             request_id: self.ids.request.as_bytes(),
-            correlation_id: self.ids.correlation.as_bytes(),
+            correlation_id: self.ids.correlation().as_bytes(),
             method: head.method.as_str().as_bytes(),
             path: target.split('?').next().unwrap_or(target).as_bytes(),
             status: self.status(),
@@ -148,7 +152,7 @@ impl Exchange {
             upstream_time: (record.attempts > 0).then_some(upstream_time),
             api_key: None,
             user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),
-            client_ip: self.client.text.as_str(),
+            client_ip: self.client_text(),
             host: head.authority().as_bytes(),
             protocol: head.version.as_str(),
             listener: &self.connection.listener.name,

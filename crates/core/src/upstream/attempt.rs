@@ -19,7 +19,7 @@ use super::endpoint::Endpoint;
 use super::lease::Lease;
 use super::pool::PooledStream;
 use super::talk::Talk;
-use crate::action::{forward, rewrite};
+use crate::action::rewrite;
 use crate::body::Body;
 use crate::config::{Address, HostHeader};
 use crate::exchange::{Exchange, Response};
@@ -118,7 +118,7 @@ async fn connect(
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
     fresh: bool,
-) -> Result<PooledStream, Failure> {
+) -> Result<Box<PooledStream>, Failure> {
     let worker = ex.worker.clone();
     if !fresh && let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
         upstream.stats.shard(worker.index).reused.inc();
@@ -193,8 +193,8 @@ fn encode_head(
     ex.ids.write(out, &head.headers);
     if outgoing.mark {
         let prefix = outgoing.prefix;
-        let hop = forward::hop(&ex.client, &ex.connection, head.authority(), head.version, prefix);
-        ex.plan.forwarded.fields.write(out, &hop);
+        let (fields, lines) = (&ex.plan.forwarded.fields, ex.connection.lines.as_bytes());
+        fields.write(out, head.version, lines, head.authority(), prefix);
     }
     encode::framing(out, framing);
     out.extend_from_slice(b"\r\n");

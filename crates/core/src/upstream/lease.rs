@@ -20,7 +20,7 @@ use crate::worker::Worker;
 pub(crate) struct Lease {
     worker: Rc<Worker>,
     endpoint: u32,
-    stream: Option<PooledStream>,
+    stream: Option<Box<PooledStream>>,
     limits: PoolLimits,
     /// Why the connection must not be used again, if so.
     spoilt: Option<Closed>,
@@ -32,10 +32,10 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(super) fn new(
-        ex: &Exchange,
+        ex: &mut Exchange,
         upstream: &Upstream,
         endpoint: &Arc<Endpoint>,
-        stream: PooledStream,
+        stream: Box<PooledStream>,
         since: Instant,
     ) -> Self {
         upstream.stats.shard(ex.worker.index).in_flight.inc();
@@ -47,7 +47,7 @@ impl Lease {
             spoilt: None,
             stats: upstream.stats.clone(),
             since,
-            time: Some(ex.record.upstream_time()),
+            time: Some(ex.record.upstream_time(&ex.worker)),
             _in_flight: (upstream.balance == Balance::LeastRequest).then(|| endpoint.begin()),
         }
     }
