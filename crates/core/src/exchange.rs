@@ -38,8 +38,8 @@ pub struct Request {
 
 /// What goes back to the client.
 pub struct Response {
-    /// Status and fields. Framing fields in it mean nothing: the driver writes its own.
-    pub head: ResponseHead,
+    /// Status and fields. Framing fields in it mean nothing: the driver writes its own. Boxed: a response moves often.
+    pub head: Box<ResponseHead>,
     /// The body.
     pub body: Body,
     /// `Content-Length` of a response that has none of its body here (to HEAD, or a 304).
@@ -51,7 +51,7 @@ pub struct Response {
 impl Response {
     /// An empty response.
     pub fn new(status: u16) -> Self {
-        let mut head = ResponseHead::default();
+        let mut head = Box::<ResponseHead>::default();
         head.status = status;
         Self {
             head,
@@ -183,7 +183,8 @@ impl Ran {
 }
 
 impl Exchange {
-    /// Begins an exchange with the plan of this moment.
+    /// Begins an exchange with the plan of this moment. Inline, so that it is made where it stays.
+    #[inline]
     pub(crate) fn begin(
         worker: &Rc<Worker>,
         plan: PlanRef,

@@ -82,7 +82,8 @@ pub struct Worker {
     plan: RefCell<(u64, PlanRef)>,
     cells: RefCell<Vec<Rc<Cell<u64>>>>,
     requests: RefCell<Vec<RequestHead>>,
-    responses: RefCell<Vec<ResponseHead>>,
+    #[allow(clippy::vec_box, reason = "responses keep the boxes")]
+    responses: RefCell<Vec<Box<ResponseHead>>>,
     staging: RefCell<Vec<Vec<u8>>>,
     random: Cell<[u64; 2]>,
     /// An instant and the time of day it was.
@@ -251,11 +252,12 @@ impl Worker {
         keep(&self.requests, head);
     }
 
-    pub(crate) fn spare_response(&self) -> ResponseHead {
+    #[allow(clippy::unnecessary_box_returns, reason = "the box is what is spared")]
+    pub(crate) fn spare_response(&self) -> Box<ResponseHead> {
         self.responses.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn recycle_response(&self, head: ResponseHead) {
+    pub(crate) fn recycle_response(&self, head: Box<ResponseHead>) {
         keep(&self.responses, head);
     }
 

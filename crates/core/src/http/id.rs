@@ -46,7 +46,7 @@ impl IdText {
         let high = (unix_millis << 16) | 0x7000 | (random[0] & 0x0fff);
         let low = (random[1] & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
         let mut id = Self {
-            len: UUID as u8,
+            len: 36,
             bytes: BLANK,
         };
         let (first, second) = (hex(high >> 32), hex(high));

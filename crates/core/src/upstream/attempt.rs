@@ -82,7 +82,10 @@ pub(crate) async fn send(
         ex.clock.leave();
         let mut talk = Talk::new(ex, upstream);
         let failure = match talk.heads(ex, &mut lease, &mut upload).await {
-            Ok((head, parsed, buffer)) => return respond(ex, upstream, lease, upload, head, &parsed, buffer),
+            Ok(parsed) => {
+                let (head, buffer) = talk.into_parts(ex);
+                return respond(ex, upstream, lease, upload, head, &parsed, buffer);
+            }
             Err(failure) => failure,
         };
         lease.spoil(Closed::Failed);
@@ -185,7 +188,7 @@ fn encode_head(
     framing: Framing,
 ) {
     let head = &ex.request.head;
-    encode::request_line(out, &head.method, head.path(), head.query());
+    encode::request_line(out, head);
     // Both are checked: the client's by the parser, the others with the document.
     let host = rewrite::host(outgoing.host, head.authority(), &endpoint.authority);
     encode::vouched(out, "host: ", host.as_bytes());
@@ -206,7 +209,7 @@ fn respond(
     upstream: &Upstream,
     mut lease: Lease,
     upload: Upload,
-    head: ResponseHead,
+    head: Box<ResponseHead>,
     parsed: &Parsed,
     buffer: Buffer,
 ) -> Result<Response, Failed> {

@@ -76,7 +76,13 @@ impl PooledStream {
         self.requests > 1
     }
 
+    /// Counts the end of an attempt that was counted as under way.
+    pub(super) fn ended(&self) {
+        self.stats.shard(self.worker).in_flight.dec();
+    }
+
     /// Closes it for a reason.
+    #[allow(clippy::boxed_local, reason = "it lives in its box")]
     pub fn close(mut self: Box<Self>, reason: Closed) {
         self.ending = reason;
     }
@@ -104,6 +110,7 @@ impl Idle {
         (unasked || !self.stream.stream.is_idle_and_open()).then_some(Closed::Peer)
     }
 
+    #[allow(clippy::unnecessary_box_returns, reason = "it lives in its box")]
     fn into_stream(self) -> Box<PooledStream> {
         self.stream.stats.shard(self.stream.worker).idle.dec();
         self.stream

@@ -73,8 +73,8 @@ pub(super) async fn response(
 
     ex.record.bytes_out = sender.body_bytes();
     ex.worker.keep_staging(sender.into_staging());
-    ex.worker.recycle_response(std::mem::take(&mut response.head));
-    drop(response);
+    ex.worker.recycle_response(response.head);
+    drop(response.body);
     match sent {
         Ok(()) if keep && io.body_read.get() => Next::Wait,
         Ok(()) if io.body_read.get() => Next::Close,
