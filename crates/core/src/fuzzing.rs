@@ -88,7 +88,7 @@ pub fn path_tree(data: &[u8]) {
         },
         paths: Paths::default(),
     };
-    let Ok(table) = Table::build(plain.iter().enumerate().map(rule).collect(), Versions::default()) else {
+    let Ok(table) = Table::build(plain.iter().enumerate().map(rule), Versions::default()) else {
         return;
     };
     let headers = Headers::new();

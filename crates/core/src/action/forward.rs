@@ -38,25 +38,29 @@ pub enum Targets {
     /// Always this one, by its index in the plan.
     One(usize),
     /// One of several.
-    Split {
-        /// The weights.
-        split: Split,
-        /// Their indices in the plan, in the same order.
-        upstreams: Box<[usize]>,
-        /// What keeps a client with the same one.
-        sticky: Option<Sticky>,
-    },
+    Several(Box<Several>),
+}
+
+/// Several upstreams by weight.
+pub struct Several {
+    /// The weights.
+    pub split: Split,
+    /// Their indices in the plan, in the same order.
+    pub upstreams: Box<[usize]>,
+    /// What keeps a client with the same one.
+    pub sticky: Option<Sticky>,
 }
 
 impl Targets {
     fn choose(&self, ex: &Exchange) -> Option<usize> {
         match self {
             Self::One(index) => Some(*index),
-            Self::Split {
-                split,
-                upstreams,
-                sticky,
-            } => {
+            Self::Several(several) => {
+                let Several {
+                    split,
+                    upstreams,
+                    sticky,
+                } = &**several;
                 let key = sticky.as_ref().and_then(|by| sticky_key(ex, by));
                 let chosen = match key {
                     Some(key) => split.sticky(&key),

@@ -28,7 +28,8 @@ impl Broken {
         self.0.insert(path);
     }
 
-    fn has(&self, path: &str) -> bool {
+    /// Whether this part had something wrong.
+    pub(super) fn has(&self, path: &str) -> bool {
         !self.0.is_empty() && self.0.contains(path)
     }
 

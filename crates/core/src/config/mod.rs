@@ -56,7 +56,7 @@ pub struct Config {
     /// Policies to refer to with `use: NAME`. Those who use the same name share its state.
     pub named_policies: IndexMap<String, PolicyEntry>,
     /// What requests are matched by, and what answers them, by name. The most specific match wins.
-    pub routes: IndexMap<String, Route>,
+    pub routes: IndexMap<String, Box<Route>>,
     /// Sets of endpoints that requests are forwarded to, by name.
     pub upstreams: IndexMap<String, Upstream>,
     /// How a client says which version of an API it wants. Absent: versions are not looked for.
@@ -90,12 +90,12 @@ impl Config {
             ..Forward::default()
         };
         let route = Route {
-            forward: Some(forward),
+            forward: Some(Box::new(forward)),
             ..Route::matching(Match::default())
         };
         Self {
             listeners: [("main".to_owned(), Listener::at(listen))].into(),
-            routes: [("all".to_owned(), route)].into(),
+            routes: [("all".to_owned(), Box::new(route))].into(),
             upstreams: [("upstream".to_owned(), Upstream::of(vec![to.into()]))].into(),
             ..Self::default()
         }

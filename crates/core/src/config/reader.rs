@@ -61,6 +61,11 @@ impl Reader {
         }
     }
 
+    /// Notes more paths that came from the environment.
+    pub fn learn(&mut self, from_environment: impl IntoIterator<Item = String>) {
+        self.from_environment.extend(from_environment);
+    }
+
     /// Reads the value that stands at this path, and adds what is wrong with it.
     pub fn read<T>(&self, value: &Value, path: &str, out: &mut Diagnostics) -> Read<T>
     where

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 /// A route: requests that match it meet its policies, then are answered by `forward`, `reply` or `redirect`,
 /// of which it has exactly one.
+// There may be thousands: what most do without is boxed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -27,13 +28,13 @@ pub struct Route {
     pub policies: Vec<PolicyEntry>,
     /// Sends the request to an upstream.
     #[serde(default)]
-    pub forward: Option<Forward>,
+    pub forward: Option<Box<Forward>>,
     /// Answers by itself.
     #[serde(default)]
-    pub reply: Option<Reply>,
+    pub reply: Option<Box<Reply>>,
     /// Sends the client elsewhere.
     #[serde(default)]
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Box<Redirect>>,
     /// How unusual paths are treated on this route. Absent: as `paths` says for all.
     #[serde(default)]
     pub paths: Option<Paths>,

@@ -102,5 +102,9 @@ pub(crate) fn missed(miss: &Miss<'_>) -> Failure {
 }
 
 pub(crate) fn refused(refusal: normalize::Refusal) -> Failure {
-    Failure::new(Code::BadRequest).safe_detail(refusal.to_string())
+    let failure = Failure::new(Code::BadRequest).safe_detail(refusal.to_string());
+    match refusal.setting() {
+        Some(setting) => failure.setting(setting),
+        None => failure,
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -141,6 +142,18 @@ impl Stream {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(s) => s.poll_flush(cx),
         }
+    }
+
+    /// Makes the end of the connection, which is to follow, a reset: for a message that is cut short and would
+    /// otherwise look whole. What the system has not sent yet is lost. A Unix socket knows no reset.
+    pub fn break_off(&self) {
+        let tcp = match self {
+            Self::Tcp(s) => s,
+            Self::Tls(s) => s.tcp(),
+            Self::Unix(_) => return,
+        };
+        // If it fails the connection is gone already.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 
     /// Ends our direction; the other side may go on sending.

@@ -176,7 +176,10 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, pee
         .filter(|ip| !speaks_for_others(*ip));
     let admitted = match listener.admission.admit(client) {
         Ok(admitted) => admitted,
-        Err(refused) => return listener.stats.refused(worker.index, label(refused)),
+        Err(refused) => {
+            listener.stats.refused(worker.index, label(refused));
+            return worker.metrics.limit_hit(refused.setting());
+        }
     };
     let gateway = &worker.gateway;
     let fewest = (0..gateway.loads().len())
@@ -343,7 +346,11 @@ async fn introduce(
                 buffer.consume(header.len);
                 if let Some(source) = header.source {
                     arrival.peer = Some(source);
-                    admitted.claim(source.ip().to_canonical()).map_err(label)?;
+                    let claimed = admitted.claim(source.ip().to_canonical());
+                    claimed.map_err(|refused| {
+                        worker.metrics.limit_hit(refused.setting());
+                        label(refused)
+                    })?;
                 }
                 if let Some(destination) = header.destination {
                     arrival.local_port = destination.port();

@@ -7,7 +7,7 @@ use super::compile::Context;
 use crate::action::rewrite::redirect::Target;
 use crate::action::rewrite::{PathRewrite, RewriteError};
 use crate::action::split::Split;
-use crate::action::{Action, Forward, Redirect, Reply, Targets};
+use crate::action::{Action, Forward, Redirect, Reply, Several, Targets};
 use crate::config::{self, Diagnostic};
 
 /// The action of a route; none if something is wrong with it.
@@ -21,7 +21,7 @@ pub(super) fn action(
         return forwarding(cx, name, forward, captures).map(Action::Forward);
     }
     if let Some(reply) = &route.reply {
-        return Some(Action::Reply(self::reply(reply)));
+        return Some(Action::Reply(Box::new(self::reply(reply))));
     }
     let redirect = route.redirect.as_ref()?;
     let target = noted(
@@ -29,10 +29,10 @@ pub(super) fn action(
         &format!("routes.{name}.redirect"),
         Target::new(redirect, captures),
     )?;
-    Some(Action::Redirect(Redirect {
+    Some(Action::Redirect(Box::new(Redirect {
         status: redirect.status.get(),
         target,
-    }))
+    })))
 }
 
 fn forwarding(
@@ -58,10 +58,12 @@ fn forwarding(
                 .iter()
                 .map(|split| (split.upstream.as_str(), split.weight)),
         );
-        upstreams.map(|upstreams| Targets::Split {
-            split,
-            upstreams,
-            sticky: forward.sticky.clone(),
+        upstreams.map(|upstreams| {
+            Targets::Several(Box::new(Several {
+                split,
+                upstreams,
+                sticky: forward.sticky.clone(),
+            }))
         })
     };
     Some(Forward {

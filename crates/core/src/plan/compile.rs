@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse_http1::HeadLimits;
+use indexmap::IndexMap;
 
 use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
@@ -51,8 +52,12 @@ pub(super) struct Context<'a> {
     pub upstreams: HashMap<&'a str, usize>,
 }
 
-/// Compiles a document that has passed its own checks.
-pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnostic>> {
+/// The routes of a document, by name.
+pub type Routes = IndexMap<String, Box<config::Route>>;
+
+/// Compiles a document that has passed its own checks. Its routes come by value, whatever `config` has of them:
+/// each is gone before the next is compiled, so that ten thousand are not in memory in both forms.
+pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnostic>> {
     let upstreams = config
         .upstreams
         .keys()
@@ -67,27 +72,39 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
         files: Vec::new(),
         upstreams,
     };
-    let mut chains = Chains::new(config);
+    let mut chains = Chains::new(config, &written);
     let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
     let upstreams: Vec<_> = config
         .upstreams
         .iter()
         .map(|(name, upstream)| self::upstream(&mut cx, &mut chains, name, upstream))
         .collect();
-    let routes: Vec<_> = config
-        .routes
-        .iter()
-        .filter_map(|(name, route)| self::route(&mut cx, &mut chains, name, route))
-        .collect();
-    policies::check_unused(&mut cx, &mut chains);
     let versions = versions(&mut cx);
     let vary = versions.vary().map(Box::from);
-    let table = table(&mut cx, versions);
+    let mut routes = Vec::with_capacity(written.len());
+    let rules = written.into_iter().enumerate().map(|(id, (name, route))| {
+        routes.extend(self::route(&mut cx, &mut chains, &name, &route));
+        Rule {
+            id,
+            name,
+            matches: route.r#match,
+            paths: route.paths.unwrap_or_else(|| config.paths.clone()),
+        }
+    });
+    let table = Table::build(rules, versions);
+    let table = table.map_err(|errors| {
+        let told = errors.iter().map(|error| {
+            let path = format!("routes.{}.match.{}", error.name, error.field);
+            Diagnostic::halves(path, &error.message)
+        });
+        cx.diagnostics.extend(told);
+    });
+    policies::check_unused(&mut cx, &mut chains);
     let Context {
         diagnostics, files, ..
     } = cx;
     match table {
-        Some(table) if diagnostics.is_empty() => Ok(Plan {
+        Ok(table) if diagnostics.is_empty() => Ok(Plan {
             hash: inputs.hash.clone(),
             policies: global,
             routes,
@@ -115,31 +132,6 @@ fn versions(cx: &mut Context<'_>) -> Versions {
         Some(Err(message)) => {
             cx.diagnostics.push(Diagnostic::halves("versions", &message));
             Versions::default()
-        }
-    }
-}
-
-fn table(cx: &mut Context<'_>, versions: Versions) -> Option<Table> {
-    let config = cx.config;
-    let rules = config.routes.iter().enumerate().map(|(id, (name, route))| Rule {
-        id,
-        name: name.clone(),
-        matches: route.r#match.clone(),
-        paths: route.paths.clone().unwrap_or_else(|| config.paths.clone()),
-    });
-    match Table::build(rules.collect(), versions) {
-        Ok(table) => Some(table),
-        Err(errors) => {
-            for error in errors {
-                let name = cx
-                    .config
-                    .routes
-                    .get_index(error.rule)
-                    .map_or("?", |(name, _)| name);
-                let path = format!("routes.{name}.match.{}", error.field);
-                cx.diagnostics.push(Diagnostic::halves(path, &error.message));
-            }
-            None
         }
     }
 }

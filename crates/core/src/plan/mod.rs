@@ -17,7 +17,7 @@ use std::time::Duration;
 use gatehouse_http1::HeadLimits;
 use indexmap::IndexMap;
 
-pub use compile::{Inputs, compile};
+pub use compile::{Inputs, Routes, compile};
 
 use crate::action::Action;
 use crate::config::{self, Trust, Underscores};

@@ -120,27 +120,19 @@ impl Lookup {
     pub const NAMES: [&'static str; 3] = ["ok", "failed", "stale"];
 }
 
-/// The settings whose bounds are counted when hit; anything else counts as the last one.
-pub(super) const LIMITS: [&str; 20] = [
+/// The settings whose bounds are counted when hit, by their keys in the document, `*` for any name; anything
+/// else counts as the last one.
+pub(super) const LIMITS: [&str; 11] = [
     "client.limits.head",
     "client.limits.fields",
     "client.limits.target",
     "client.limits.body",
-    "client.limits.trailers",
-    "client.limits.requests_per_connection",
     "client.limits.min_rate",
     "routes.*.max_body",
-    "listener.max_connections",
-    "listener.max_connections_per_client",
-    "upstream.limits.head",
-    "upstream.limits.fields",
-    "upstream.limits.trailers",
-    "upstream.limits.pending",
-    "upstream.limits.connections",
-    "upstream.limits.requests",
-    "upstream.pool.max_idle",
-    "access_log.buffer",
-    "policy",
+    "listeners.*.max_connections",
+    "listeners.*.max_connections_per_client",
+    "upstreams.*.limits.head",
+    "upstreams.*.limits.fields",
     "other",
 ];
 
@@ -256,5 +248,26 @@ mod tests {
         assert_eq!(Lookup::Stale as usize + 1, Lookup::NAMES.len());
         assert_eq!(limit_index("client.limits.target"), 2);
         assert_eq!(LIMITS[limit_index("something.new")], "other");
+    }
+
+    #[test]
+    fn every_limit_is_a_key_of_the_document() {
+        let schema = crate::config::schema::document(&[]);
+        let resolve = |mut node: &serde_json::Value| {
+            if let Some(branches) = node["anyOf"].as_array() {
+                node = branches.first().unwrap();
+            }
+            let name = node["$ref"].as_str().and_then(|at| at.strip_prefix("#/$defs/"));
+            name.map_or(node, |name| &schema["$defs"][name]).clone()
+        };
+        for limit in LIMITS.iter().filter(|limit| **limit != "other") {
+            let found = limit.split('.').fold(schema.clone(), |node, key| {
+                resolve(match key {
+                    "*" => &node["additionalProperties"],
+                    key => &node["properties"][key],
+                })
+            });
+            assert!(found.is_object(), "{limit}");
+        }
     }
 }
