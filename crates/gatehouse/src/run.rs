@@ -76,7 +76,7 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (changed, mut changes) = mpsc::channel(1);
     let watch = match &options.source {
-        Source::File(_) => Some(Watch::start(document.files.clone(), changed)?),
+        Source::File(_) => Some(Watch::start(document.files(), changed)?),
         Source::Text { .. } => None,
     };
 
@@ -96,6 +96,10 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
         }
         Err(error) => return Err(error.into()),
     };
+    document.report(server.gateway().plan().warnings.clone());
+    if let Some(watch) = &watch {
+        watch.set(document.files());
+    }
     let admin = Admin::start(&document.config, server.gateway())?;
     announce(&server, admin.as_ref(), &options.announce)?;
 
@@ -129,15 +133,21 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
 fn announce(server: &Server, admin: Option<&Admin>, more: &str) -> anyhow::Result<()> {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let url = |address: &Address| match address {
-        Address::Tcp(address) => format!("http://{address}"),
+    let plan = server.gateway().plan();
+    let url = |scheme: &str, address: &Address| match address {
+        Address::Tcp(address) => format!("{scheme}://{address}"),
         Address::Unix(_) => address.to_string(),
     };
     for (name, address) in server.addresses() {
-        writeln!(text, "listening {name} {}", url(&address))?;
+        let scheme = if plan.tls.contains_key(&*name) {
+            "https"
+        } else {
+            "http"
+        };
+        writeln!(text, "listening {name} {}", url(scheme, &address))?;
     }
     if let Some(admin) = admin {
-        writeln!(text, "admin {}", url(&admin.address))?;
+        writeln!(text, "admin {}", url("http", &admin.address))?;
     }
     text.push_str("ready\n");
     text.push_str(more);
@@ -157,7 +167,7 @@ impl Running {
     /// After a change in a watched folder, which need not be one of ours.
     async fn reload_if_changed(&mut self) {
         match Document::load(&self.options.source) {
-            Ok(document) if document.hash == self.document.hash => {}
+            Ok(document) if document.hash == self.document.hash && !self.document.reader.files_changed() => {}
             loaded => self.take(loaded).await,
         }
     }
@@ -177,13 +187,15 @@ impl Running {
                 return self.watch_files(bad.files);
             }
         };
-        self.watch_files(document.files.clone());
-        match self
+        let outcome = self
             .server
             .reload(&document.config, &document.reader, document.hash.clone())
-            .await
-        {
+            .await;
+        // Also if it is bad: a change of a file that it names may mend it.
+        self.watch_files(document.files());
+        match outcome {
             Ok(()) => {
+                document.report(self.server.gateway().plan().warnings.clone());
                 let changes = diff::diff(&self.document.config, &document.config);
                 tracing::info!(hash = document.hash, %changes, "configuration changed");
                 self.tell_what_needs_a_restart(&document);

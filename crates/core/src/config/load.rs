@@ -9,6 +9,7 @@ mod include;
 use super::Config;
 use super::check;
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::files::NamedFiles;
 use super::reader::Reader;
 use super::source::{Source, Sources};
 use super::yaml::{self, Environment};
@@ -75,6 +76,8 @@ struct Loading<'e> {
     holes: Vec<String>,
     /// Set when a text could not be read to its end: what is missing may be there.
     partial: bool,
+    /// Files that the document names are read from here.
+    files: NamedFiles,
 }
 
 impl<'e> Loading<'e> {
@@ -87,11 +90,13 @@ impl<'e> Loading<'e> {
             from_environment: Vec::new(),
             holes: Vec::new(),
             partial: false,
+            files: NamedFiles::default(),
         }
     }
 
     fn run(mut self, name: &str, text: String, file: Option<&Path>) -> Loaded {
         self.watch.extend(file.map(Path::to_owned));
+        self.files = file.map(NamedFiles::beside).unwrap_or_default();
         let mut assembly = Assembly::default();
         if let Some(root) = self.parse(name, text) {
             let patterns = root.get("include").cloned();
@@ -138,7 +143,7 @@ impl<'e> Loading<'e> {
     }
 
     fn finish(mut self, assembly: &mut Assembly) -> Loaded {
-        let reader = Reader::new(self.from_environment);
+        let reader = Reader::new(self.from_environment).with_files(self.files);
         let mut typed = Diagnostics::default();
         let (config, broken) = assembly.read(&reader, &mut typed);
         if !self.partial && !self.sources.files().is_empty() {
@@ -185,7 +190,7 @@ fn read_file(file: &Path) -> Result<String, String> {
 }
 
 /// An error of the system in our words.
-fn reason(error: &std::io::Error) -> String {
+pub(super) fn reason(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => "no such file".to_owned(),
