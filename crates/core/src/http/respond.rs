@@ -42,7 +42,7 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
 
 /// What a client gets that speaks HTTP where TLS is spoken: there is no exchange yet.
 pub(crate) const HTTP_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 52\r\nconnection: close\r\n\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 53\r\nconnection: close\r\n\r\n\
     this port speaks TLS: use https:// instead of http://";
 
 /// The last touches on every response: no field that belongs to another connection, and a date. The

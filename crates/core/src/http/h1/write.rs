@@ -85,7 +85,7 @@ pub(super) async fn response(
                 SendError::Sink(error) => Failure::new(Code::ClientGone).source(error),
             };
             ex.record.broke(&failure);
-            Next::Close
+            Next::Cut
         }
     }
 }
