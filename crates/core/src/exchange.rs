@@ -25,6 +25,7 @@ use crate::plan::{ForwardedPlan, Plan, Route};
 use crate::policy::Progress;
 use crate::route::Captures;
 use crate::telemetry::record::{self, Record};
+use crate::tls::TlsInfo;
 use crate::worker::Worker;
 
 /// What the client sent.
@@ -98,6 +99,8 @@ pub struct Connection {
     pub lines: PeerLines,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// What the handshake agreed on, if it is of TLS.
+    pub tls: Option<Box<TlsInfo>>,
     /// Requests begun on it.
     pub requests: Cell<u64>,
     pub(crate) _open: Open,

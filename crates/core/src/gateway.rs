@@ -39,6 +39,7 @@ impl Gateway {
         workers: usize,
     ) -> Arc<Self> {
         telemetry.metrics.applied(&plan.hash, SystemTime::now());
+        telemetry.metrics.certificates(plan.certificates());
         Arc::new(Self {
             plan: ArcSwap::new(plan),
             generation: AtomicU64::new(1),
@@ -64,6 +65,7 @@ impl Gateway {
     /// Replaces the plan. Exchanges under way finish under the old one.
     pub fn install(&self, plan: Arc<Plan>) {
         self.telemetry.metrics.applied(&plan.hash, SystemTime::now());
+        self.telemetry.metrics.certificates(plan.certificates());
         self.plan.store(plan);
         self.generation.fetch_add(1, Ordering::Release);
         self.states.sweep();

@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use crate::gateway::{Gateway, PlanRef};
 use crate::http::date::HttpDate;
 use crate::io::BufferPool;
+use crate::listen::handshake::Handshakes;
 use crate::listen::tcp::{Accepted, Acceptor};
 use crate::telemetry::access::{AccessBuffer, Clock, Stamp};
 use crate::telemetry::metrics::Shard;
@@ -76,6 +77,7 @@ pub struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) buffers: Rc<BufferPool>,
     pub(crate) pools: Pools,
+    pub(crate) handshakes: Handshakes,
     pub(crate) metrics: Arc<Shard>,
     pub(crate) access: RefCell<AccessBuffer>,
     stamps: RefCell<Clock>,
@@ -165,6 +167,7 @@ impl Worker {
             timers: Timers::new(TICK, Instant::now()),
             buffers: Rc::default(),
             pools: Pools::default(),
+            handshakes: Handshakes::default(),
             metrics: gateway.telemetry().metrics.shard(index),
             access: RefCell::new(access),
             stamps: RefCell::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use gatehouse_admin::{AdminState, Limits};
-use gatehouse_core::config::{Address, Config, LogFormat, Process, Size};
+use gatehouse_core::config::{Address, Config, LogFormat, NamedFiles, Process, Size};
 use gatehouse_core::gateway::Gateway;
 use gatehouse_core::listen::socket::{self, Bound};
 use gatehouse_core::plan::diff::{self, Outline};
@@ -76,11 +76,11 @@ async fn serve(options: Options, mut document: Document, log: Log, background: H
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (changed, mut changes) = mpsc::channel(1);
     let watch = match &options.source {
-        Source::File(_) => Some(Watch::start(document.files.clone(), changed)?),
+        Source::File(_) => Some(Watch::start(document.files(), changed)?),
         Source::Text { .. } => None,
     };
 
-    let kept = Kept::of(&document);
+    let mut kept = Kept::of(&document);
     let started = Server::start(
         &mut document.config,
         &document.reader,
@@ -97,9 +97,13 @@ async fn serve(options: Options, mut document: Document, log: Log, background: H
         }
         Err(error) => return Err(error.into()),
     };
+    document.report(server.gateway().plan().warnings.clone());
+    if let Some(watch) = &watch {
+        watch.set(document.files());
+    }
     let admin = Admin::start(&document.config, server.gateway())?;
     // The document may be large, and the plan has all that is needed of it from here on.
-    drop(document);
+    kept.files = document.reader.into_files();
     announce(&server, admin.as_ref(), &options.announce)?;
 
     let mut running = Running {
@@ -132,15 +136,21 @@ async fn serve(options: Options, mut document: Document, log: Log, background: H
 fn announce(server: &Server, admin: Option<&Admin>, more: &str) -> anyhow::Result<()> {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let url = |address: &Address| match address {
-        Address::Tcp(address) => format!("http://{address}"),
+    let plan = server.gateway().plan();
+    let url = |scheme: &str, address: &Address| match address {
+        Address::Tcp(address) => format!("{scheme}://{address}"),
         Address::Unix(_) => address.to_string(),
     };
     for (name, address) in server.addresses() {
-        writeln!(text, "listening {name} {}", url(&address))?;
+        let scheme = if plan.tls.contains_key(&*name) {
+            "https"
+        } else {
+            "http"
+        };
+        writeln!(text, "listening {name} {}", url(scheme, &address))?;
     }
     if let Some(admin) = admin {
-        writeln!(text, "admin {}", url(&admin.address))?;
+        writeln!(text, "admin {}", url("http", &admin.address))?;
     }
     text.push_str("ready\n");
     text.push_str(more);
@@ -150,6 +160,8 @@ fn announce(server: &Server, admin: Option<&Admin>, more: &str) -> anyhow::Resul
 /// What is kept of the document that runs, to compare it with the next.
 struct Kept {
     hash: String,
+    /// The files that the document names.
+    files: NamedFiles,
     outline: Outline,
     admin: Option<Address>,
     access_buffer: Size,
@@ -161,6 +173,7 @@ impl Kept {
         let config = &document.config;
         Self {
             hash: document.hash.clone(),
+            files: NamedFiles::default(),
             outline: Outline::of(config),
             admin: config.admin.address.clone(),
             access_buffer: config.access_log.buffer,
@@ -182,7 +195,7 @@ impl Running {
     /// After a change in a watched folder, which need not be one of ours.
     async fn reload_if_changed(&mut self) {
         match Document::load(&self.options.source) {
-            Ok(document) if document.hash == self.kept.hash => {}
+            Ok(document) if document.hash == self.kept.hash && !self.kept.files.changed() => {}
             loaded => self.take(loaded).await,
         }
     }
@@ -202,15 +215,17 @@ impl Running {
                 return self.watch_files(bad.files);
             }
         };
-        self.watch_files(document.files.clone());
-        let kept = Kept::of(&document);
-        match self
+        let mut kept = Kept::of(&document);
+        let outcome = self
             .server
             .reload(&mut document.config, &document.reader, document.hash.clone())
-            .await
-        {
+            .await;
+        // Also if it is bad: a change of a file that it names may mend it.
+        self.watch_files(document.files());
+        match outcome {
             Ok(()) => {
-                drop(document);
+                document.report(self.server.gateway().plan().warnings.clone());
+                kept.files = document.reader.into_files();
                 let changes = diff::diff(&self.kept.outline, &kept.outline);
                 tracing::info!(hash = kept.hash, %changes, "configuration changed");
                 self.tell_what_needs_a_restart(&kept);

@@ -97,9 +97,14 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     let stripped = rewrite(ex, &forward.path)?;
     // Upstream policies see the request as it is sent; without them nobody can tell where it was marked.
     let fields = &plan.forwarded.fields;
-    let mark_late = upstream.policies.is_empty() && fields.is_plain(&ex.request.head.headers);
+    let certificate = plan.edges.as_ref().filter(|edges| edges.forwards_certificate(ex));
+    let mark_late =
+        certificate.is_none() && upstream.policies.is_empty() && fields.is_plain(&ex.request.head.headers);
     if !mark_late {
         mark(ex, stripped)?;
+    }
+    if let Some(edges) = certificate {
+        edges.forward_certificate(ex);
     }
     let outgoing = Outgoing {
         host: &forward.host,

@@ -6,6 +6,7 @@
 mod listener;
 mod regex;
 mod route;
+mod tls;
 mod upstream;
 
 pub use regex::{REGEX_SIZE, compile_regex};

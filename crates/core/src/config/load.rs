@@ -9,6 +9,7 @@ mod include;
 use super::Config;
 use super::check;
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::files::NamedFiles;
 use super::reader::Reader;
 use super::source::{Source, Sources};
 use super::yaml::{self, Environment, Items};
@@ -74,6 +75,8 @@ struct Loading<'e> {
     holes: Vec<String>,
     /// Set when a text could not be read to its end: what is missing may be there.
     partial: bool,
+    /// Files that the document names are read from here.
+    files: NamedFiles,
 }
 
 impl<'e> Loading<'e> {
@@ -85,11 +88,13 @@ impl<'e> Loading<'e> {
             out: Diagnostics::default(),
             holes: Vec::new(),
             partial: false,
+            files: NamedFiles::default(),
         }
     }
 
     fn run(mut self, name: &str, text: String, file: Option<&Path>) -> Loaded {
         self.watch.extend(file.map(Path::to_owned));
+        self.files = file.map(NamedFiles::beside).unwrap_or_default();
         let mut assembly = Assembly::default();
         if let Some(root) = self.parse(name, text, &mut assembly) {
             let patterns = root.get("include").cloned();
@@ -160,7 +165,7 @@ impl<'e> Loading<'e> {
             sources: self.sources,
             watch: self.watch,
             diagnostics: self.out,
-            reader,
+            reader: reader.with_files(self.files),
         }
     }
 }
@@ -195,7 +200,7 @@ fn read_file(file: &Path) -> Result<String, String> {
 }
 
 /// An error of the system in our words.
-fn reason(error: &std::io::Error) -> String {
+pub(super) fn reason(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => "no such file".to_owned(),

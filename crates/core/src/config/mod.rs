@@ -8,6 +8,7 @@
 pub mod check;
 mod client;
 pub mod diagnostic;
+mod files;
 mod listener;
 pub mod load;
 mod policy;
@@ -18,6 +19,7 @@ pub mod schema;
 mod selector;
 pub mod source;
 mod template;
+mod tls;
 pub mod types;
 mod upstream;
 pub mod yaml;
@@ -27,7 +29,8 @@ pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
-pub use listener::{Listener, ProxyProtocol};
+pub use files::NamedFiles;
+pub use listener::{Listener, Protocol, ProxyProtocol, RedirectToHttps};
 pub use load::{Loaded, load, load_str};
 pub use policy::PolicyEntry;
 pub use process::{AccessLog, Admin, Dns, Level, Log, LogFormat, Process};
@@ -38,6 +41,10 @@ pub use route::{
 pub use selector::Selector;
 pub use source::{Source, Sources};
 pub use template::{Template, Variable};
+pub use tls::{
+    Certificate, ClientAuth, ClientAuthMode, ForwardCertificate, Hsts, ListenerTls, SessionTickets,
+    TlsProfile,
+};
 pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
 pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamTimeouts};
 

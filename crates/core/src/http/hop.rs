@@ -221,6 +221,10 @@ impl Forwarding {
         if !hop.trusted_peer {
             remove_claims(headers);
         }
+        // Whoever ends TLS says whose certificate it saw, and that is us (RFC 9440 3).
+        if headers.iter().any(|field| claims_certificate(field.name)) {
+            headers.retain(|_, name, _| !claims_certificate(name));
+        }
         if self.x_forwarded {
             x_forwarded(headers, hop);
         }
@@ -272,9 +276,21 @@ fn is_other_claim(known: Option<Known>, name: &[u8]) -> bool {
 }
 
 fn has_other_claims(headers: &Headers) -> bool {
-    headers
-        .iter()
-        .any(|field| is_other_claim(field.known, field.name))
+    headers.iter().any(|field| {
+        is_other_claim(field.known, field.name) || (field.known.is_none() && claims_certificate(field.name))
+    })
+}
+
+/// True for the fields that tell of a client's certificate, also as applications read them that take `_` for `-`.
+fn claims_certificate(name: &[u8]) -> bool {
+    let known: &[u8] = match name.len() {
+        11 => b"client-cert",
+        17 => b"client-cert-chain",
+        23 => b"x-forwarded-client-cert",
+        _ => return false,
+    };
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.iter().zip(known).all(same)
 }
 
 /// The list grows by the peer; what else a trusted peer said about the client's request stays.

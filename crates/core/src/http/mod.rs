@@ -3,6 +3,7 @@
 pub mod address;
 pub mod client_ip;
 pub(crate) mod date;
+pub(crate) mod edge;
 pub mod h1;
 pub mod hop;
 pub mod id;

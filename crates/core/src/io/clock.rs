@@ -28,6 +28,8 @@ pub enum Phase {
     KeepAlive,
     /// A request that follows the last closely.
     Follow,
+    /// The end of a TLS handshake.
+    Handshake,
     /// The rest of a request's head.
     Head,
     /// More of a request's body.
@@ -55,6 +57,7 @@ impl Phase {
     pub(crate) fn label(self) -> metrics::Phase {
         match self {
             Self::Idle | Self::KeepAlive | Self::Follow => metrics::Phase::KeepAlive,
+            Self::Handshake => metrics::Phase::Handshake,
             Self::Head => metrics::Phase::ClientHead,
             Self::Body => metrics::Phase::ClientBody,
             Self::Write | Self::Linger => metrics::Phase::ClientWrite,
@@ -68,6 +71,7 @@ impl Phase {
     /// What to tell when this phase took too long.
     fn failure(self) -> Failure {
         match self {
+            Self::Handshake => Failure::new(Code::ClientGone).detail("the handshake was not over in time"),
             Self::Head | Self::KeepAlive | Self::Follow | Self::Idle => {
                 Failure::new(Code::RequestTimeout).safe_detail("the request's head did not arrive in time")
             }

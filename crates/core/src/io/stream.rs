@@ -156,6 +156,14 @@ impl Stream {
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 
+    /// Says that nothing more comes, as far as that can be done at once. For TLS only: without it the other side
+    /// cannot tell an end from a cut (RFC 8446 6.1). In the clear the end of the connection says it.
+    pub fn farewell(&mut self) {
+        if let Self::Tls(s) = self {
+            s.farewell();
+        }
+    }
+
     /// Ends our direction; the other side may go on sending.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

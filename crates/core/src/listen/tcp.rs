@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::admission::{Admitted, Refused as NotAdmitted};
 use super::socket::{self, Bound, SocketFile};
-use super::{ListenerState, proxy_protocol};
+use super::{ListenerState, handshake, proxy_protocol};
 use crate::exchange::Connection;
 use crate::gateway::Gateway;
 use crate::http::address::PeerLines;
@@ -267,12 +267,22 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
         local_port,
         first,
     } = arrival;
+    let tls = worker.plan().tls.get(&*listener.name).cloned();
+    let (stream, tls, first) = match tls {
+        None => (stream, None, first),
+        Some(tls) => {
+            let (stream, info) = handshake::shake(&worker, &listener, &tls, stream, first).await?;
+            (stream, Some(info), None)
+        }
+    };
     let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let connection = Rc::new(Connection {
         peer: ip,
         peer_port: peer.map_or(0, |peer| peer.port()),
-        lines: PeerLines::new(ip, "http", local_port),
-        scheme: "http",
+        lines: PeerLines::new(ip, scheme, local_port),
+        scheme,
+        tls,
         requests: 0.into(),
         _open: Open::new(&worker, listener.clone(), admitted, load),
         listener,

@@ -4,21 +4,22 @@
 //! (counters, endpoints, policy state) is found by identity, so that it survives.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gatehouse_http1::HeadLimits;
 use indexmap::IndexMap;
 
 use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
-use crate::config::{self, Config, Diagnostic, Reader};
+use crate::config::{self, Config, Diagnostic, Reader, Severity};
+use crate::http::edge::Edges;
 use crate::http::hop::Forwarding;
 use crate::policy::Kind;
 use crate::route::{Rule, Table, Versions};
 use crate::state::States;
 use crate::telemetry::metrics::{Metrics, Series};
+use crate::tls::server::{self, ServerTls};
 use crate::upstream::endpoint::Endpoints;
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::resolve::{Discovery, Resolver};
@@ -48,7 +49,6 @@ pub(super) struct Context<'a> {
     pub config: &'a Config,
     pub series: Series<'a>,
     pub diagnostics: Vec<Diagnostic>,
-    pub files: Vec<PathBuf>,
     pub upstreams: HashMap<&'a str, usize>,
 }
 
@@ -69,7 +69,6 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         config,
         series: inputs.metrics.series(),
         diagnostics: Vec::new(),
-        files: Vec::new(),
         upstreams,
     };
     let mut chains = Chains::new(config, &written);
@@ -100,11 +99,11 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         cx.diagnostics.extend(told);
     });
     policies::check_unused(&mut cx, &mut chains);
-    let Context {
-        diagnostics, files, ..
-    } = cx;
+    let tls = tls(&mut cx);
+    let Context { diagnostics, .. } = cx;
+    let failed = diagnostics.iter().any(|one| one.severity == Severity::Error);
     match table {
-        Ok(table) if diagnostics.is_empty() => Ok(Plan {
+        Ok(table) if !failed => Ok(Plan {
             hash: inputs.hash.clone(),
             policies: global,
             routes,
@@ -117,12 +116,35 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
             // An interval of nothing would panic; a log written continuously is as good.
             access_flush: config.access_log.flush.get().max(Duration::from_millis(1)),
             unmatched: inputs.metrics.unmatched(),
-            files,
+            warnings: diagnostics,
+            edges: Edges::new(&config.listeners, &tls),
+            tls,
             table,
             vary,
         }),
         _ => Err(diagnostics),
     }
+}
+
+/// TLS of the listeners that have it; those that are not good are told and left out.
+fn tls(cx: &mut Context<'_>) -> HashMap<Box<str>, Arc<ServerTls>> {
+    let now = SystemTime::now();
+    let mut compiled = HashMap::new();
+    for (name, listener) in &cx.config.listeners {
+        let Some(settings) = &listener.tls else { continue };
+        let inputs = server::Inputs {
+            listener: name,
+            settings,
+            protocols: &listener.protocols,
+            reader: cx.inputs.reader,
+            states: cx.inputs.states,
+            now,
+        };
+        if let Some(tls) = ServerTls::compile(&inputs, &mut cx.diagnostics) {
+            compiled.insert(name.as_str().into(), Arc::new(tls));
+        }
+    }
+    compiled
 }
 
 fn versions(cx: &mut Context<'_>) -> Versions {
@@ -201,6 +223,7 @@ fn client(client: &config::Client) -> ClientPlan {
     let (timeouts, limits) = (&client.timeouts, &client.limits);
     ClientPlan {
         timeouts: ClientTimeouts {
+            handshake: timeouts.handshake.get(),
             head: timeouts.head.get(),
             body_idle: timeouts.body_idle.get(),
             keep_alive: timeouts.keep_alive.get(),
@@ -211,6 +234,7 @@ fn client(client: &config::Client) -> ClientPlan {
         limits: ClientLimits {
             body: limits.body.get(),
             requests_per_connection: limits.requests_per_connection,
+            handshakes: limits.handshakes,
             min_rate: limits.min_rate.get(),
         },
         head: head(

@@ -110,7 +110,6 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
         states: cx.inputs.states,
         reader: cx.inputs.reader,
         evictions: cx.inputs.metrics.events().evictions.clone(),
-        files: &mut cx.files,
     };
     match (kind.compile)(settings, &mut policy) {
         Ok(policy) => Some(policy),

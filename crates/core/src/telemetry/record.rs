@@ -140,6 +140,7 @@ impl Exchange {
         let route = self.route();
         let upstream = record.upstream.and_then(|i| self.plan.upstreams.get(i));
         let target = head.raw_target();
+        let tls = self.connection.tls.as_deref();
         let line = Line {
             timestamp: self.worker.stamp(record.started),
             request_id: self.ids.request.as_bytes(),
@@ -155,6 +156,11 @@ impl Exchange {
             client_ip: self.client_text(),
             host: head.authority().as_bytes(),
             protocol: head.version.as_str(),
+            tls_version: tls.map(|tls| tls.version),
+            tls_sni: tls.and_then(|tls| tls.sni.as_deref()),
+            tls_client: tls
+                .and_then(|tls| tls.client.as_ref())
+                .map(|client| &*client.subject),
             listener: &self.connection.listener.name,
             route: route.map(|route| &*route.name),
             version: route

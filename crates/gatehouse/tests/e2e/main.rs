@@ -34,6 +34,7 @@ mod retry;
 mod sse;
 mod timeouts;
 mod timeouts_upstream;
+mod tls;
 mod unix;
 
 /// The binary under test.

@@ -38,6 +38,8 @@ enum Next {
     Wait,
     /// Close it; everything was read.
     Close,
+    /// Close it without a word: what was sent is not whole, and must not look so.
+    Cut,
     /// Close it, but let the client read our last words first: it may still be sending.
     Linger,
 }
@@ -100,11 +102,12 @@ impl Client {
         } = &self;
         loop {
             if io.leftover.borrow().is_none() && !idle(&worker, connection, io, clock).await {
-                return;
+                return io.stream.borrow_mut().farewell();
             }
             match Box::pin(requests(&worker, connection, io, clock)).await {
                 Next::Wait => {}
-                Next::Close => return,
+                Next::Close => return io.stream.borrow_mut().farewell(),
+                Next::Cut => return,
                 Next::Linger => return Box::pin(linger(&worker, io, clock)).await,
             }
         }

@@ -84,7 +84,7 @@ pub(super) async fn response(
                 // A plain end would say that this was all of it (RFC 9112 8).
                 io.stream.borrow().break_off();
             }
-            Next::Close
+            Next::Cut
         }
     }
 }

@@ -5,6 +5,8 @@
 /// What was waited for when a timeout ran out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
+    /// The end of a TLS handshake.
+    Handshake,
     /// The rest of a request's head.
     ClientHead,
     /// The next piece of a request's body.
@@ -33,7 +35,8 @@ pub enum Phase {
 
 impl Phase {
     /// Label values, in the order of the enum.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
+        "tls_handshake",
         "client_head",
         "client_body",
         "client_rate",
@@ -67,6 +70,70 @@ pub enum Refused {
 impl Refused {
     /// Label values, in the order of the enum.
     pub const NAMES: [&'static str; 5] = ["total", "per_client", "proxy_protocol", "resources", "draining"];
+}
+
+/// Why a TLS handshake came to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unshaken {
+    /// It was not over in time.
+    Timeout,
+    /// The client left, or the connection broke.
+    Gone,
+    /// There were as many on the worker as there may be.
+    TooMany,
+    /// The client spoke HTTP in the clear.
+    Plain,
+    /// What the client sent was not TLS, or broke its rules.
+    Protocol,
+    /// Nothing that both sides can do: versions, cipher suites, signatures, application protocols.
+    NothingInCommon,
+    /// The client asked for a name that no certificate has.
+    Name,
+    /// The client had to show a certificate and did not.
+    NoCertificate,
+    /// The client's certificate was not accepted.
+    BadCertificate,
+    /// The client did not accept our certificate, or ended the handshake for another reason of its own.
+    Alert,
+}
+
+impl Unshaken {
+    /// Label values, in the order of the enum.
+    pub const NAMES: [&'static str; 10] = [
+        "timeout",
+        "gone",
+        "too_many",
+        "plain_http",
+        "protocol",
+        "nothing_in_common",
+        "name",
+        "no_client_certificate",
+        "bad_client_certificate",
+        "alert",
+    ];
+}
+
+/// What sort of handshake succeeded: the version, and whether a session was resumed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shaken {
+    /// True for TLS 1.3, false for TLS 1.2.
+    pub is_tls13: bool,
+    /// True if the client came back with a ticket.
+    pub resumed: bool,
+}
+
+impl Shaken {
+    /// The version and the kind of each count, in their order.
+    pub(super) const LABELS: [[&'static str; 2]; 4] = [
+        ["TLSv1.2", "full"],
+        ["TLSv1.2", "resumed"],
+        ["TLSv1.3", "full"],
+        ["TLSv1.3", "resumed"],
+    ];
+
+    pub(super) fn index(self) -> usize {
+        usize::from(self.is_tls13) * 2 + usize::from(self.resumed)
+    }
 }
 
 /// Why an upstream connection was closed.
@@ -122,7 +189,8 @@ impl Lookup {
 
 /// The settings whose bounds are counted when hit, by their keys in the document, `*` for any name; anything
 /// else counts as the last one.
-pub(super) const LIMITS: [&str; 11] = [
+pub(super) const LIMITS: [&str; 12] = [
+    "client.limits.handshakes",
     "client.limits.head",
     "client.limits.fields",
     "client.limits.target",
@@ -244,9 +312,10 @@ mod tests {
     fn names_and_enums_have_the_same_length() {
         assert_eq!(Phase::Drain as usize + 1, Phase::NAMES.len());
         assert_eq!(Refused::Draining as usize + 1, Refused::NAMES.len());
+        assert_eq!(Unshaken::Alert as usize + 1, Unshaken::NAMES.len());
         assert_eq!(Closed::Removed as usize + 1, Closed::NAMES.len());
         assert_eq!(Lookup::Stale as usize + 1, Lookup::NAMES.len());
-        assert_eq!(limit_index("client.limits.target"), 2);
+        assert_eq!(limit_index("client.limits.target"), 3);
         assert_eq!(LIMITS[limit_index("something.new")], "other");
     }
 

@@ -135,6 +135,21 @@ pub(super) const REFUSED: Family = counter(
     &["listener", "reason"],
     "Client connections closed at once, by reason.",
 );
+pub(super) const HANDSHAKES: Family = counter(
+    "gatehouse_tls_handshakes_total",
+    &["listener", "version", "kind"],
+    "TLS handshakes with clients that succeeded, by version, and whether a session was resumed.",
+);
+pub(super) const HANDSHAKE_FAILURES: Family = counter(
+    "gatehouse_tls_handshake_failures_total",
+    &["listener", "reason"],
+    "TLS handshakes with clients that came to nothing, by reason.",
+);
+pub(super) const CERTIFICATE_EXPIRY: Family = gauge(
+    "gatehouse_certificate_expiry_timestamp_seconds",
+    &["listener", "certificate"],
+    "When a certificate in use expires, in seconds since 1970; the label is its file as configured.",
+);
 pub(super) const UPSTREAM_DURATION: Family = histogram(
     "gatehouse_upstream_duration_seconds",
     UPSTREAM,
@@ -279,6 +294,9 @@ pub const FAMILIES: &[Family] = &[
     ACCEPTED,
     CONNECTIONS,
     REFUSED,
+    HANDSHAKES,
+    HANDSHAKE_FAILURES,
+    CERTIFICATE_EXPIRY,
     UPSTREAM_DURATION,
     ATTEMPTS,
     RETRIES,

@@ -3,14 +3,15 @@
 //! Runs on the admin's thread. It may allocate and take its time; it never makes a worker wait.
 
 use std::fmt::{Display, Write};
+use std::sync::{Arc, PoisonError};
 
 use super::{
     Metrics,
     histogram::{LABELS, Total},
-    labels::{self, Closed, LIMITS, Lookup, Phase, Refused, STATUSES},
+    labels::{self, Closed, LIMITS, Lookup, Phase, Refused, STATUSES, Shaken, Unshaken},
     names::{self as n, Family},
     process::Process,
-    series::{NONE, SORTS, UpstreamShard, UpstreamStats},
+    series::{ListenerStats, NONE, SORTS, UpstreamShard, UpstreamStats},
     unix_seconds,
 };
 use crate::failure::Code;
@@ -130,6 +131,30 @@ impl Metrics {
                 let count = l.shards.sum(|shard| shard.refused.at(i).get());
                 text.sample(&n::REFUSED, &[&l.listener, reason], count);
             }
+        }
+        listeners.retain(|listener| listener.has_tls());
+        self.render_tls(&listeners, text);
+    }
+
+    fn render_tls(&self, listeners: &[Arc<ListenerStats>], text: &mut Text) {
+        text.family(&n::HANDSHAKES);
+        for l in listeners {
+            for (i, [version, kind]) in Shaken::LABELS.iter().enumerate() {
+                let count = l.shards.sum(|shard| shard.shaken.at(i).get());
+                text.sample(&n::HANDSHAKES, &[&l.listener, version, kind], count);
+            }
+        }
+        text.family(&n::HANDSHAKE_FAILURES);
+        for l in listeners {
+            for (i, reason) in Unshaken::NAMES.iter().enumerate() {
+                let count = l.shards.sum(|shard| shard.unshaken.at(i).get());
+                text.sample(&n::HANDSHAKE_FAILURES, &[&l.listener, reason], count);
+            }
+        }
+        text.family(&n::CERTIFICATE_EXPIRY);
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        for (listener, file, not_after) in &*certificates {
+            text.sample(&n::CERTIFICATE_EXPIRY, &[listener, file], not_after);
         }
     }
 
