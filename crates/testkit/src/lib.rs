@@ -24,6 +24,7 @@ pub mod proxy_protocol;
 pub mod raw;
 pub mod temp;
 pub mod wait;
+pub mod websocket;
 pub mod wire;
 pub mod yaml;
 
@@ -34,4 +35,5 @@ pub use gate::{Feed, Gate};
 pub use gateway::Gateway;
 pub use headers::Headers;
 pub use raw::Raw;
+pub use websocket::{EchoBackend, WebSocket};
 pub use wire::Response;

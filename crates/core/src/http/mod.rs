@@ -9,3 +9,4 @@ pub mod id;
 pub mod normalize;
 pub(crate) mod respond;
 pub(crate) mod screen;
+pub mod upgrade;

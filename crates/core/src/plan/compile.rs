@@ -18,6 +18,7 @@ use crate::policy::Kind;
 use crate::route::{Rule, Table, Versions};
 use crate::state::States;
 use crate::telemetry::metrics::{Metrics, Series};
+use crate::tunnel::TunnelPlan;
 use crate::upstream::endpoint::Endpoints;
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::resolve::{Discovery, Resolver};
@@ -49,6 +50,8 @@ pub(super) struct Context<'a> {
     pub diagnostics: Vec<Diagnostic>,
     pub files: Vec<PathBuf>,
     pub upstreams: HashMap<&'a str, usize>,
+    /// What the last route said of tunnels.
+    pub tunnel: Option<Arc<TunnelPlan>>,
 }
 
 /// Compiles a document that has passed its own checks.
@@ -66,6 +69,7 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
         diagnostics: Vec::new(),
         files: Vec::new(),
         upstreams,
+        tunnel: None,
     };
     let mut chains = Chains::new(config);
     let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
@@ -99,6 +103,7 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
             access_log: config.access_log.enabled,
             // An interval of nothing would panic; a log written continuously is as good.
             access_flush: config.access_log.flush.get().max(Duration::from_millis(1)),
+            drain: config.process.drain.get(),
             unmatched: inputs.metrics.unmatched(),
             files,
             table,

@@ -35,6 +35,7 @@ mod sse;
 mod timeouts;
 mod timeouts_upstream;
 mod unix;
+mod websocket;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");
