@@ -35,7 +35,9 @@ mod sse;
 mod timeouts;
 mod timeouts_upstream;
 mod unix;
+mod upgrade;
 mod websocket;
+mod websocket_life;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");

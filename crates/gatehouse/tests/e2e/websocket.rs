@@ -294,7 +294,7 @@ fn whoever_dies_takes_the_other_side_along() {
 }
 
 fn reset(stream: &TcpStream) {
-    gatehouse_testkit::websocket::reset_on_drop(stream);
+    websocket::reset_on_drop(stream);
 }
 
 #[test]
