@@ -93,6 +93,23 @@ impl Flow {
         };
     }
 
+    /// Nothing more comes: what is in hand goes out, then the other end is told.
+    pub fn end(&mut self) {
+        if self.stage != Stage::Over {
+            self.stage = Stage::Ending;
+        }
+    }
+
+    /// The other end is dead: what still comes is dropped.
+    pub fn sink(&mut self) {
+        self.buffer = None;
+        self.unflushed = false;
+        self.goodbye = None;
+        if self.stage != Stage::Over {
+            self.stage = Stage::Parted;
+        }
+    }
+
     /// Moves what can be moved; notes in `moved` whether something was. Ready when the direction is over.
     pub fn poll(
         &mut self,

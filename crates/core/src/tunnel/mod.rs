@@ -145,9 +145,10 @@ struct Tunnel<C> {
     up_first: bool,
     /// Why it is ending: the first reason counts.
     why: Option<TunnelEnd>,
+    failure: Option<Failure>,
     /// Why it will have to end, once the time has come.
     leaving: Option<TunnelEnd>,
-    /// True once we are saying goodbye.
+    /// True once the rest must not take long.
     is_parting: bool,
     generation: u64,
     protocol: Box<str>,
@@ -174,6 +175,7 @@ impl<C: End> Tunnel<C> {
             down: Flow::new(buffers, far.first, is_websocket),
             up_first: true,
             why: None,
+            failure: None,
             leaving: None,
             is_parting: false,
             generation: generation(ex),
@@ -235,9 +237,9 @@ impl<C: End> Tunnel<C> {
                 Which::Phase => TunnelEnd::Idle,
                 Which::Total => self.leaving.unwrap_or(TunnelEnd::MaxAge),
             };
-            let why = *self.why.get_or_insert(why);
+            self.why.get_or_insert(why);
             if self.is_parting || one_ended && which == Which::Phase {
-                return Poll::Ready(Outcome { why, failure: None });
+                return Poll::Ready(self.outcome());
             }
             self.part(ex);
         }
@@ -247,13 +249,14 @@ impl<C: End> Tunnel<C> {
     fn poll_flows(&mut self, cx: &mut Context<'_>, ex: &Exchange) -> Option<Outcome> {
         let mut moved = false;
         self.up_first = !self.up_first;
-        let far = self.lease.stream();
-        for up in [self.up_first, !self.up_first] {
+        let mut turns = [self.up_first, !self.up_first].into_iter();
+        while let Some(up) = turns.next() {
             let was_open = !(self.up.is_ending() || self.down.is_ending());
-            let (polled, from_client) = if up {
-                (self.up.poll(cx, &mut self.client, far, &mut moved), true)
+            let far = self.lease.stream();
+            let polled = if up {
+                self.up.poll(cx, &mut self.client, far, &mut moved)
             } else {
-                (self.down.poll(cx, far, &mut self.client, &mut moved), false)
+                self.down.poll(cx, far, &mut self.client, &mut moved)
             };
             if was_open && self.up.is_ending() {
                 self.why.get_or_insert(TunnelEnd::Client);
@@ -261,48 +264,73 @@ impl<C: End> Tunnel<C> {
                 self.why.get_or_insert(TunnelEnd::Endpoint);
             }
             if let Poll::Ready(Err(broken)) = polled {
-                return Some(self.broke(broken, from_client));
+                self.broke(ex, broken, up);
+                turns = [true, false].into_iter();
             }
         }
         if moved && !self.is_parting {
             ex.clock.progress();
         }
-        (self.up.is_over() && self.down.is_over()).then(|| Outcome {
-            why: self.why.unwrap_or(TunnelEnd::Client),
-            failure: None,
-        })
+        (self.up.is_over() && self.down.is_over()).then(|| self.outcome())
     }
 
-    fn broke(&self, broken: Broken, from_client: bool) -> Outcome {
-        let (is_client, error) = match broken {
-            Broken::From(error) => (from_client, error),
-            Broken::To(error) => (!from_client, error),
+    fn outcome(&mut self) -> Outcome {
+        Outcome {
+            why: self.why.unwrap_or(TunnelEnd::Client),
+            failure: self.failure.take(),
+        }
+    }
+
+    /// One end is dead. What it said before still reaches the other, which is then told in good order: a reset could
+    /// make it lose what it has not read yet.
+    fn broke(&mut self, ex: &Exchange, broken: Broken, from_client: bool) {
+        let (is_client, is_read, error) = match broken {
+            Broken::From(error) => (from_client, true, error),
+            Broken::To(error) => (!from_client, false, error),
         };
-        let (why, code) = if is_client {
-            (TunnelEnd::ClientBroke, Code::ClientGone)
+        let (toward, from, why, code) = if is_client {
+            (
+                &mut self.down,
+                &mut self.up,
+                TunnelEnd::ClientBroke,
+                Code::ClientGone,
+            )
         } else {
-            (TunnelEnd::EndpointBroke, Code::UpstreamReset)
+            (
+                &mut self.up,
+                &mut self.down,
+                TunnelEnd::EndpointBroke,
+                Code::UpstreamReset,
+            )
         };
+        toward.sink();
+        if is_read {
+            from.end();
+        }
         // Once the end has been agreed on, how a connection goes is of no interest.
-        match self.why {
-            Some(why) => Outcome { why, failure: None },
-            None => Outcome {
-                why,
-                failure: Some(Failure::new(code).source(error)),
-            },
+        if self.why.is_none() {
+            self.why = Some(why);
+            self.failure = Some(Failure::new(code).source(error));
+        }
+        self.linger(ex);
+    }
+
+    /// The rest must not take long.
+    fn linger(&mut self, ex: &Exchange) {
+        if !std::mem::replace(&mut self.is_parting, true) {
+            ex.clock.leave();
+            ex.clock
+                .begin_total(Total::Exchange, ex.plan.client.timeouts.linger);
         }
     }
 
     /// Ends it politely, within `client.timeouts.linger`.
     fn part(&mut self, ex: &Exchange) {
-        self.is_parting = true;
         let [random, _] = ex.worker.random();
         let [a, b, c, d, ..] = random.to_be_bytes();
         self.down.part(None);
         self.up.part(Some([a, b, c, d]));
-        ex.clock.leave();
-        ex.clock
-            .begin_total(Total::Exchange, ex.plan.client.timeouts.linger);
+        self.linger(ex);
     }
 
     /// Sees whether the gateway wants it to end: soon in a drain, or when a new plan has no place for it.

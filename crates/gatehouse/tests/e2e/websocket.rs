@@ -285,6 +285,7 @@ fn whoever_dies_takes_the_other_side_along() {
     let gateway = with_upstream(&dying.url(), "");
     let mut socket = WebSocket::open(gateway.address(), "/");
     socket.text("die").raw.expect_closed();
+    drop(socket);
     gateway.wait_metric(
         "gatehouse_tunnels_closed_total",
         &reasons("endpoint_broke"),
