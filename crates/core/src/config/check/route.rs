@@ -193,7 +193,7 @@ impl Check<'_> {
                 );
             } else if is_of_transport(protocol) {
                 let message = format!(
-                    "`{protocol}` would let requests pass that nobody has looked at; clients that can speak it know other ways"
+                    "`{protocol}` would let requests pass that nobody has looked at; leave it out, it is never switched to"
                 );
                 self.halves(field, message);
             }
