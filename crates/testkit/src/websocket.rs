@@ -1,4 +1,4 @@
-//! WebSockets (RFC 6455) with every byte in the hands of the test: a blocking client, and a backend that echoes.
+//! The WebSocket protocol (RFC 6455) with every byte in the hands of the test: a blocking client, and a backend that echoes.
 //!
 //! Frames are read and written one by one and judged by nobody, so that a test can see exactly what passed through.
 
@@ -88,11 +88,11 @@ impl Frame {
         match self.payload.len() {
             n @ 0..=125 => out.push(mask | u8::try_from(n).unwrap()),
             n @ 126..=0xffff => {
-                out.push(mask | 126);
+                out.push(mask | 0x7e);
                 out.extend(u16::try_from(n).unwrap().to_be_bytes());
             }
             n => {
-                out.push(mask | 127);
+                out.push(mask | 0x7f);
                 out.extend((n as u64).to_be_bytes());
             }
         }
@@ -216,13 +216,13 @@ impl WebSocket {
 
     /// The next frame.
     #[track_caller]
-    pub fn next(&mut self) -> Frame {
-        self.try_next().expect("a frame, not the end")
+    pub fn read(&mut self) -> Frame {
+        self.try_read().expect("a frame, not the end")
     }
 
     /// The next frame, or nothing at the end.
     #[track_caller]
-    pub fn try_next(&mut self) -> Option<Frame> {
+    pub fn try_read(&mut self) -> Option<Frame> {
         let frame = Frame::read(&mut self.raw.reader).unwrap_or_else(|e| panic!("expected a frame: {e}"));
         assert!(
             frame.as_ref().is_none_or(|f| f.mask.is_none()),
@@ -235,13 +235,13 @@ impl WebSocket {
     #[track_caller]
     pub fn echo(&mut self, text: &str) {
         self.text(text);
-        assert_eq!(self.next(), Frame::new(TEXT, text));
+        assert_eq!(self.read(), Frame::new(TEXT, text));
     }
 
     /// The server says goodbye with this code; it is answered, and the connection ends.
     #[track_caller]
     pub fn expect_goodbye(mut self, code: u16) {
-        assert_eq!(self.next().code(), Some(code));
+        assert_eq!(self.read().code(), Some(code));
         self.send(Frame::close(code));
         self.raw.expect_closed();
     }

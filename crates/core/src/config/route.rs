@@ -132,9 +132,9 @@ impl Default for Forward {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tunnel {
-    /// How long nothing may pass in either direction. WebSockets are then told to go away (code 1001).
+    /// How long nothing may pass in either direction. A WebSocket is then told to go away (code 1001).
     pub idle: Span,
-    /// How old it may get, less up to a tenth by chance. WebSockets are then told to go away (code 1001).
+    /// How old it may get, less up to a tenth by chance. A WebSocket is then told to go away (code 1001).
     pub max_age: Span,
 }
 

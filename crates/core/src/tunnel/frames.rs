@@ -109,11 +109,11 @@ mod tests {
         match u16::try_from(payload) {
             Ok(n @ 0..=125) => out.push(mask | u8::try_from(n).unwrap()),
             Ok(n) => {
-                out.push(mask | 126);
+                out.push(mask | 0x7e);
                 out.extend(n.to_be_bytes());
             }
             Err(_) => {
-                out.push(mask | 127);
+                out.push(mask | 0x7f);
                 out.extend((payload as u64).to_be_bytes());
             }
         }

@@ -92,7 +92,7 @@ pub(crate) async fn run(mut ex: Exchange, client: impl End, granted: Vec<u8>, fi
     let switched = ex
         .upgrade
         .take()
-        .and_then(|upgrade| Tunnel::new(&ex, upgrade, client, first));
+        .and_then(|upgrade| Tunnel::new(&ex, *upgrade, client, first));
     // Invariant: whoever calls has seen the far end.
     let Some(mut tunnel) = switched else { return };
     ex.record.switched(Instant::now());
@@ -160,7 +160,7 @@ struct Tunnel<C> {
 }
 
 impl<C: End> Tunnel<C> {
-    fn new(ex: &Exchange, mut upgrade: Box<Upgrade>, client: C, first: Option<Buffer>) -> Option<Self> {
+    fn new(ex: &Exchange, mut upgrade: Upgrade, client: C, first: Option<Buffer>) -> Option<Self> {
         let (far, terms) = (upgrade.far.take()?, upgrade.terms.take()?);
         let is_websocket = upgrade.is_websocket();
         let buffers = &ex.worker.buffers;
