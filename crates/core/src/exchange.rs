@@ -18,6 +18,7 @@ use crate::gateway::PlanRef;
 use crate::http::address::{IpText, PeerLines};
 use crate::http::client_ip;
 use crate::http::id::Ids;
+use crate::http::upgrade::Upgrade;
 use crate::io::Clock;
 use crate::listen::ListenerState;
 use crate::listen::tcp::Open;
@@ -160,6 +161,8 @@ pub struct Exchange {
     pub(crate) plan: PlanRef,
     pub(crate) clock: Rc<Clock>,
     pub(crate) client_side: Option<Rc<dyn ClientSide>>,
+    /// The protocol the client wants to switch to, if it does.
+    pub(crate) upgrade: Option<Box<Upgrade>>,
     pub(crate) record: Record,
     pub(crate) route: Option<usize>,
     pub(crate) ran: Ran,
@@ -208,6 +211,7 @@ impl Exchange {
             plan,
             clock: clock.clone(),
             client_side: None,
+            upgrade: None,
             record: Record::begin(worker, started),
             route: None,
             ran: Ran::default(),

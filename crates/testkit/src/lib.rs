@@ -25,6 +25,7 @@ pub mod raw;
 pub mod temp;
 pub mod tls;
 pub mod wait;
+pub mod websocket;
 pub mod wire;
 pub mod yaml;
 
@@ -36,4 +37,5 @@ pub use gateway::Gateway;
 pub use headers::Headers;
 pub use raw::Raw;
 pub use tls::{Authority, TlsClient};
+pub use websocket::{EchoBackend, WebSocket};
 pub use wire::Response;

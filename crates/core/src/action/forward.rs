@@ -4,6 +4,7 @@
 //! may be asked, whatever the request.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use gatehouse_http1::Version;
 
@@ -14,9 +15,10 @@ use crate::config::{HostHeader, Sticky};
 use crate::exchange::{Client, Connection, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::hop::Hop;
-use crate::http::screen;
+use crate::http::{screen, upgrade};
 use crate::io::Total;
 use crate::policy::Progress;
+use crate::tunnel::TunnelPlan;
 use crate::upstream::attempt::{self, Failed, Outgoing};
 use crate::upstream::{Local, Upstream};
 
@@ -31,6 +33,8 @@ pub struct Forward {
     pub path: PathRewrite,
     /// What becomes of the host.
     pub host: HostHeader,
+    /// What may be switched to, and how long that may last.
+    pub tunnel: Arc<TunnelPlan>,
 }
 
 /// One upstream, or several by weight.
@@ -52,6 +56,14 @@ pub struct Several {
 }
 
 impl Targets {
+    /// All upstreams it may be, as indices in the plan.
+    pub(crate) fn indices(&self) -> &[usize] {
+        match self {
+            Self::One(index) => std::slice::from_ref(index),
+            Self::Several(several) => &several.upstreams,
+        }
+    }
+
     fn choose(&self, ex: &Exchange) -> Option<usize> {
         match self {
             Self::One(index) => Some(*index),
@@ -87,6 +99,9 @@ fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
 /// Forwards the exchange.
 pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response, Failure> {
     let plan = ex.plan.clone();
+    if ex.upgrade.is_some() {
+        upgrade::admit(ex, &forward.tunnel)?;
+    }
     ex.record.upstream = forward.targets.choose(ex);
     // Invariant: the plan was compiled with these indices, and weights that are not all 0.
     let Some((upstream, local)) = ex.record.upstream.and_then(|index| plan.upstream(index)) else {

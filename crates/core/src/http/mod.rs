@@ -10,3 +10,4 @@ pub mod id;
 pub mod normalize;
 pub(crate) mod respond;
 pub(crate) mod screen;
+pub mod upgrade;

@@ -50,6 +50,8 @@ pub enum Phase {
     Policy,
     /// The client to take in our last words.
     Linger,
+    /// Something to pass through a tunnel.
+    Tunnel,
 }
 
 impl Phase {
@@ -63,7 +65,7 @@ impl Phase {
             Self::Write | Self::Linger => metrics::Phase::ClientWrite,
             Self::Connect => metrics::Phase::Connect,
             Self::FirstByte | Self::Continue => metrics::Phase::FirstByte,
-            Self::UpstreamWrite | Self::UpstreamIdle => metrics::Phase::UpstreamIdle,
+            Self::UpstreamWrite | Self::UpstreamIdle | Self::Tunnel => metrics::Phase::UpstreamIdle,
             Self::Policy => metrics::Phase::Exchange,
         }
     }
@@ -87,6 +89,7 @@ impl Phase {
                 Failure::new(Code::UpstreamTimeout).detail("no response head in time")
             }
             Self::UpstreamIdle => Failure::new(Code::UpstreamTimeout).detail("the response's body stalled"),
+            Self::Tunnel => Failure::new(Code::UpstreamTimeout).detail("nothing passed through the tunnel"),
             Self::Policy => Failure::new(Code::DeadlineExceeded).detail("a policy took too long"),
         }
     }

@@ -1,5 +1,7 @@
 //! What answers a route: forward, reply or redirect, compiled.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gatehouse_http1::{Headers, Known};
 
@@ -9,6 +11,7 @@ use crate::action::rewrite::{PathRewrite, RewriteError};
 use crate::action::split::Split;
 use crate::action::{Action, Forward, Redirect, Reply, Several, Targets};
 use crate::config::{self, Diagnostic};
+use crate::tunnel::TunnelPlan;
 
 /// The action of a route; none if something is wrong with it.
 pub(super) fn action(
@@ -70,7 +73,25 @@ fn forwarding(
         targets: targets?,
         path: path?,
         host: forward.host.clone(),
+        tunnel: tunnel(cx, forward),
     })
+}
+
+/// What a route says of tunnels; shared, since most routes say the same.
+fn tunnel(cx: &mut Context<'_>, forward: &config::Forward) -> Arc<TunnelPlan> {
+    let plan = TunnelPlan {
+        upgrades: forward
+            .upgrades
+            .iter()
+            .map(|name| name.to_ascii_lowercase().into())
+            .collect(),
+        idle: forward.tunnel.idle.get(),
+        max_age: forward.tunnel.max_age.get(),
+    };
+    match &cx.tunnel {
+        Some(last) if **last == plan => last.clone(),
+        _ => cx.tunnel.insert(Arc::new(plan)).clone(),
+    }
 }
 
 /// Notes what is wrong with the settings below `path`.

@@ -20,6 +20,7 @@ use crate::route::{Rule, Table, Versions};
 use crate::state::States;
 use crate::telemetry::metrics::{Metrics, Series};
 use crate::tls::server::{self, ServerTls};
+use crate::tunnel::TunnelPlan;
 use crate::upstream::endpoint::Endpoints;
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::resolve::{Discovery, Resolver};
@@ -50,6 +51,8 @@ pub(super) struct Context<'a> {
     pub series: Series<'a>,
     pub diagnostics: Vec<Diagnostic>,
     pub upstreams: HashMap<&'a str, usize>,
+    /// What the last route said of tunnels.
+    pub tunnel: Option<Arc<TunnelPlan>>,
 }
 
 /// The routes of a document, by name.
@@ -70,6 +73,7 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         series: inputs.metrics.series(),
         diagnostics: Vec::new(),
         upstreams,
+        tunnel: None,
     };
     let mut chains = Chains::new(config, &written);
     let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
@@ -115,6 +119,7 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
             access_log: config.access_log.enabled,
             // An interval of nothing would panic; a log written continuously is as good.
             access_flush: config.access_log.flush.get().max(Duration::from_millis(1)),
+            drain: config.process.drain.get(),
             unmatched: inputs.metrics.unmatched(),
             warnings: diagnostics,
             edges: Edges::new(&config.listeners, &tls),

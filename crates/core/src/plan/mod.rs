@@ -55,6 +55,8 @@ pub struct Plan {
     pub access_log: bool,
     /// How long a line may wait to be written to the access log.
     pub access_flush: Duration,
+    /// How long a drain may take.
+    pub drain: Duration,
     /// Counts for requests that match no route.
     pub unmatched: Arc<RouteStats>,
     /// What is doubtful about the files the document names.

@@ -28,6 +28,8 @@ pub(crate) struct Record {
     /// Nanoseconds from the start of the last attempt to the endpoint's last byte; there once there was an attempt.
     upstream_time: Option<Rc<Cell<u64>>>,
     code: Option<Code>,
+    /// When the exchange became a tunnel.
+    switched: Option<Instant>,
     open: bool,
 }
 
@@ -45,6 +47,7 @@ impl Record {
             attempts: 0,
             upstream_time: None,
             code: None,
+            switched: None,
             open: true,
         }
     }
@@ -58,6 +61,11 @@ impl Record {
     pub fn attempt(&mut self, endpoint: &Arc<Endpoint>) {
         self.attempts += 1;
         self.endpoint = Some(endpoint.clone());
+    }
+
+    /// The exchange is answered and becomes a tunnel, which may live for days.
+    pub fn switched(&mut self, now: Instant) {
+        self.switched = Some(now);
     }
 
     /// Where the time of the attempt is written.
@@ -91,12 +99,18 @@ impl Exchange {
         plan.policies.on_finish(self.ran.global, self);
 
         let ended = Instant::now();
-        let latency = nanos(ended, self.record.started);
+        let started = self.record.started;
         let cell = self.record.upstream_time.take();
         let upstream_time = cell.as_ref().map_or(0, |cell| cell.get());
-        self.count(latency, upstream_time);
+        // What is measured of requests ends with the answer; a tunnel's whole life is for the log.
+        let answered = nanos(self.record.switched.unwrap_or(ended), started);
+        self.count(answered, upstream_time);
         if plan.access_log {
-            self.log(latency, upstream_time);
+            self.log(
+                nanos(ended, started),
+                answered.saturating_sub(upstream_time),
+                upstream_time,
+            );
         }
         if let Some(cell) = cell {
             self.worker.recycle_cell(cell);
@@ -135,7 +149,7 @@ impl Exchange {
         }
     }
 
-    fn log(&self, latency: u64, upstream_time: u64) {
+    fn log(&self, latency: u64, overhead: u64, upstream_time: u64) {
         let (record, head) = (&self.record, &self.request.head);
         let route = self.route();
         let upstream = record.upstream.and_then(|i| self.plan.upstreams.get(i));
@@ -149,7 +163,7 @@ impl Exchange {
             path: target.split('?').next().unwrap_or(target).as_bytes(),
             status: self.status(),
             latency,
-            overhead: latency.saturating_sub(upstream_time),
+            overhead,
             upstream_time: (record.attempts > 0).then_some(upstream_time),
             api_key: None,
             user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),

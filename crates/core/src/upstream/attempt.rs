@@ -18,6 +18,7 @@ use super::body::{Download, Upload, protocol};
 use super::endpoint::Endpoint;
 use super::lease::Lease;
 use super::pool::PooledStream;
+use super::switch;
 use super::talk::Talk;
 use crate::action::rewrite;
 use crate::body::Body;
@@ -84,6 +85,9 @@ pub(crate) async fn send(
         let failure = match talk.heads(ex, &mut lease, &mut upload).await {
             Ok(parsed) => {
                 let (head, buffer) = talk.into_parts(ex);
+                if head.status == 101 {
+                    return switch::respond(ex, upstream, lease, upload, head, buffer);
+                }
                 return respond(ex, upstream, lease, upload, head, &parsed, buffer);
             }
             Err(failure) => failure,
@@ -198,6 +202,9 @@ fn encode_head(
         let prefix = outgoing.prefix;
         let (fields, lines) = (&ex.plan.forwarded.fields, ex.connection.lines.as_bytes());
         fields.write(out, head.version, lines, head.authority(), prefix);
+    }
+    if let Some(upgrade) = &ex.upgrade {
+        upgrade.write(out);
     }
     encode::framing(out, framing);
     out.extend_from_slice(b"\r\n");

@@ -50,7 +50,7 @@ impl Lease {
         }
     }
 
-    pub(super) fn stream(&mut self) -> &mut Stream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         // Invariant: the stream is only taken in `give_back`, which ends the lease.
         #[allow(clippy::expect_used, reason = "taken only when the lease ends")]
         &mut self

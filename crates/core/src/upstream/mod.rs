@@ -7,6 +7,7 @@ pub mod endpoint;
 mod lease;
 pub mod pool;
 pub mod resolve;
+mod switch;
 mod talk;
 
 use std::cell::{Cell, RefCell};
@@ -21,6 +22,7 @@ use crate::policy::Chain;
 use crate::telemetry::metrics::UpstreamStats;
 use balance::EndpointSet;
 use endpoint::Endpoint;
+pub(crate) use lease::Lease;
 use pool::PoolLimits;
 use resolve::Discovery;
 

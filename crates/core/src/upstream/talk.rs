@@ -13,6 +13,7 @@ use super::lease::Lease;
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
 use crate::http::hop;
+use crate::http::upgrade::Upgrade;
 use crate::io::{Buffer, Phase, SendError};
 use crate::telemetry::metrics::Closed;
 use crate::timer::Which;
@@ -136,7 +137,8 @@ impl Talk {
         loop {
             if let Some(parsed) = self.parse()? {
                 let status = self.head.status;
-                if status >= 200 {
+                let switches = status == 101 && ex.upgrade.as_deref().is_some_and(Upgrade::is_asked);
+                if status >= 200 || switches {
                     return Poll::Ready(Ok(Some(parsed)));
                 }
                 self.interim += 1;

@@ -36,6 +36,9 @@ mod timeouts;
 mod timeouts_upstream;
 mod tls;
 mod unix;
+mod upgrade;
+mod websocket;
+mod websocket_life;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");

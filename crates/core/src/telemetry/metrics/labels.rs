@@ -171,6 +171,41 @@ impl Closed {
     ];
 }
 
+/// Why a tunnel (a WebSocket, mostly) ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TunnelEnd {
+    /// The client ended it first.
+    Client,
+    /// The endpoint ended it first.
+    Endpoint,
+    /// The client's connection broke.
+    ClientBroke,
+    /// The endpoint's connection broke.
+    EndpointBroke,
+    /// Nothing passed for too long.
+    Idle,
+    /// It became too old.
+    MaxAge,
+    /// A reload removed its route, or the route's upstream.
+    Removed,
+    /// The gateway or the listener went away.
+    Drain,
+}
+
+impl TunnelEnd {
+    /// Label values, in the order of the enum.
+    pub const NAMES: [&'static str; 8] = [
+        "client",
+        "endpoint",
+        "client_broke",
+        "endpoint_broke",
+        "idle",
+        "max_age",
+        "removed",
+        "drain",
+    ];
+}
+
 /// How a name lookup ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lookup {
@@ -314,6 +349,7 @@ mod tests {
         assert_eq!(Refused::Draining as usize + 1, Refused::NAMES.len());
         assert_eq!(Unshaken::Alert as usize + 1, Unshaken::NAMES.len());
         assert_eq!(Closed::Removed as usize + 1, Closed::NAMES.len());
+        assert_eq!(TunnelEnd::Drain as usize + 1, TunnelEnd::NAMES.len());
         assert_eq!(Lookup::Stale as usize + 1, Lookup::NAMES.len());
         assert_eq!(limit_index("client.limits.target"), 3);
         assert_eq!(LIMITS[limit_index("something.new")], "other");

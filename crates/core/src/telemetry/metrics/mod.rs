@@ -20,7 +20,7 @@ use std::{
 
 pub use count::{Count, Counts, PerWorker};
 pub use histogram::{Histogram, Total};
-pub use labels::{Closed, Lookup, Phase, Refused, Shaken, Unshaken};
+pub use labels::{Closed, Lookup, Phase, Refused, Shaken, TunnelEnd, Unshaken};
 pub use names::{FAMILIES, Family, Type, metrics_markdown};
 pub use series::{
     Done, EndpointShard, EndpointStats, ListenerStats, NONE, OVERFLOW, RouteStats, Series, UpstreamShard,

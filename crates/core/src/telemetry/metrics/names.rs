@@ -200,6 +200,21 @@ pub(super) const IDLE: Family = gauge(
     UPSTREAM,
     "Connections kept for the next request.",
 );
+pub(super) const TUNNELS: Family = gauge(
+    "gatehouse_tunnels",
+    UPSTREAM,
+    "Connections that have switched protocols and are open: WebSockets, mostly.",
+);
+pub(super) const TUNNELS_OPENED: Family = counter(
+    "gatehouse_tunnels_opened_total",
+    UPSTREAM,
+    "Connections that have switched protocols.",
+);
+pub(super) const TUNNELS_CLOSED: Family = counter(
+    "gatehouse_tunnels_closed_total",
+    &["upstream", "reason"],
+    "Connections that had switched protocols and have ended, by reason.",
+);
 pub(super) const ENDPOINT_ATTEMPTS: Family = counter(
     "gatehouse_endpoint_attempts_total",
     ENDPOINT,
@@ -307,6 +322,9 @@ pub const FAMILIES: &[Family] = &[
     REUSED,
     CLOSED,
     IDLE,
+    TUNNELS,
+    TUNNELS_OPENED,
+    TUNNELS_CLOSED,
     ENDPOINT_ATTEMPTS,
     ENDPOINT_FAILURES,
     ENDPOINT_IN_FLIGHT,

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use super::{
     Metrics,
     histogram::{LABELS, Total},
-    labels::{self, Closed, LIMITS, Lookup, Phase, Refused, STATUSES, Shaken, Unshaken},
+    labels::{self, Closed, LIMITS, Lookup, Phase, Refused, STATUSES, Shaken, TunnelEnd, Unshaken},
     names::{self as n, Family},
     process::Process,
     series::{ListenerStats, NONE, SORTS, UpstreamShard, UpstreamStats},
@@ -183,6 +183,8 @@ impl Metrics {
         each(&n::OPENED, &|u| u.shards.sum(|s| s.opened.get()));
         each(&n::REUSED, &|u| u.shards.sum(|s| s.reused.get()));
         each(&n::IDLE, &|u| gauge(u.shards.sum(|s| s.idle.get())));
+        each(&n::TUNNELS, &|u| gauge(u.shards.sum(|s| s.tunnels.get())));
+        each(&n::TUNNELS_OPENED, &|u| u.shards.sum(|s| s.tunnels_opened.get()));
         let mut listed = |family: &Family, names: &[&str], sparse: bool, pick: Pick| {
             text.family(family);
             for u in &upstreams {
@@ -201,6 +203,9 @@ impl Metrics {
         });
         listed(&n::UPSTREAM_FAILURES, &codes, true, |shard, i| {
             shard.failures.at(i).get()
+        });
+        listed(&n::TUNNELS_CLOSED, &TunnelEnd::NAMES, true, |shard, i| {
+            shard.tunnels_closed.at(i).get()
         });
         listed(&n::CLOSED, &Closed::NAMES, false, |shard, i| {
             shard.closed.at(i).get()

@@ -13,7 +13,7 @@ use super::{
     Metrics,
     count::{Count, Counts, PerWorker},
     histogram::{Histogram, Total},
-    labels::{self, Closed, Refused, STATUSES, Shaken, Unshaken},
+    labels::{self, Closed, Refused, STATUSES, Shaken, TunnelEnd, Unshaken},
 };
 use crate::failure::Code;
 
@@ -106,6 +106,9 @@ pub struct UpstreamShard {
     /// Connections kept.
     pub idle: Count,
     pub(super) closed: Counts<{ Closed::NAMES.len() }>,
+    pub(super) tunnels: Count,
+    pub(super) tunnels_opened: Count,
+    pub(super) tunnels_closed: Counts<{ TunnelEnd::NAMES.len() }>,
     pub(super) classes: Counts<6>,
     pub(super) failures: Counts<{ Code::COUNT }>,
 }
@@ -120,6 +123,18 @@ impl UpstreamShard {
     /// Counts a failed attempt.
     pub fn failed(&self, code: Code) {
         self.failures.at(code.index()).inc();
+    }
+
+    /// Counts a tunnel that begins.
+    pub fn tunnel_opened(&self) {
+        self.tunnels.inc();
+        self.tunnels_opened.inc();
+    }
+
+    /// Counts the end of a tunnel that was counted by [`UpstreamShard::tunnel_opened`].
+    pub fn tunnel_ended(&self, why: TunnelEnd) {
+        self.tunnels.dec();
+        self.tunnels_closed.at(why as usize).inc();
     }
 
     /// Counts a closed connection.
