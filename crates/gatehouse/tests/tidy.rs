@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use gatehouse_testkit::Authority;
 use gatehouse_testkit::gateway::command::run;
 use gatehouse_testkit::temp::TempDir;
 use serde_json::Value;
@@ -359,6 +360,9 @@ fn documents_in_the_manual_are_good() {
         for (number, block) in blocks(&read(&path)) {
             found += 1;
             let directory = TempDir::new();
+            if block.contains("tls/") {
+                certificates(&directory);
+            }
             directory.write("gatehouse.yaml", &block);
             let output = run(BINARY, &["check", "gatehouse.yaml"], directory.path());
             if output.code != Some(0) {
@@ -368,6 +372,22 @@ fn documents_in_the_manual_are_good() {
     }
     none(&wrong);
     assert!(found > 0, "no document found");
+}
+
+/// The files that the manual's documents name.
+fn certificates(directory: &TempDir) {
+    let authority = Authority::new();
+    for (name, hosts) in [("api", &["api.example.com"]), ("web", &["*.example.com"])] {
+        let issued = authority.server(hosts);
+        directory.write(&format!("tls/{name}.pem"), &issued.cert);
+        directory.write(&format!("tls/{name}.key"), &issued.key);
+    }
+    directory.write("tls/clients.pem", &authority.pem());
+    directory.write("tls/revoked.pem", &authority.revoke(&[]));
+    directory.write(
+        "tls/tickets",
+        &format!("{}\n", "MDEyMzQ1Njc4OWFiY2Rl".repeat(3) + "Zjk2"),
+    );
 }
 
 /// Fenced blocks that begin with the line `# gatehouse.yaml`, with their line numbers.

@@ -3,7 +3,8 @@
 use super::tls::ListenerTls;
 use super::types::{Address, Cidr, FileMode};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::num::NonZeroU16;
 
 /// What a listener speaks unless it says otherwise.
@@ -99,13 +100,30 @@ impl Protocol {
 }
 
 /// Where HTTPS is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum RedirectToHttps {
     /// `true`: at port 443. `false`: no redirect.
     Usual(bool),
     /// At this port.
     Port(NonZeroU16),
+}
+
+impl<'de> Deserialize<'de> for RedirectToHttps {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        if let Some(on) = value.as_bool() {
+            return Ok(Self::Usual(on));
+        }
+        let port = value
+            .as_u64()
+            .and_then(|port| NonZeroU16::new(u16::try_from(port).ok()?));
+        port.map(Self::Port).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{value}` is no port; expected `true`, `false` or a port such as `8443`"
+            ))
+        })
+    }
 }
 
 impl RedirectToHttps {

@@ -139,11 +139,10 @@ fn redirect(ex: &Exchange, port: u16) -> Result<Response, Failure> {
             Failure::new(Code::BadRequest).safe_detail("without a host there is no place to redirect to")
         );
     }
-    let mut location = format!("https://{host}");
-    if port != 443 {
-        location.push_str(&format!(":{port}"));
-    }
-    location.push_str(head.path());
+    let mut location = match port {
+        443 => format!("https://{host}{}", head.path()),
+        port => format!("https://{host}:{port}{}", head.path()),
+    };
     if let Some(query) = head.query() {
         location.push('?');
         location.push_str(query);

@@ -274,10 +274,9 @@ fn why(error: &io::Error, tls: &ServerTls) -> Unshaken {
         E::NoCertificatesPresented => Unshaken::NoCertificate,
         E::InvalidCertificate(_) | E::InvalidCertRevocationList(_) => Unshaken::BadCertificate,
         E::AlertReceived(_) => Unshaken::Alert,
-        E::PeerIncompatible(_) | E::NoApplicationProtocol => Unshaken::NothingInCommon,
         // No certificate was chosen: none has the name, or none of its keys suits the client.
         E::General(_) if tls.is_strict() => Unshaken::Name,
-        E::General(_) => Unshaken::NothingInCommon,
+        E::General(_) | E::PeerIncompatible(_) | E::NoApplicationProtocol => Unshaken::NothingInCommon,
         _ => Unshaken::Protocol,
     }
 }

@@ -29,7 +29,7 @@ use crate::http::normalize::Shape;
 use crate::http::screen;
 use crate::policy::Chain;
 use crate::route::{Miss, Query, Table};
-use crate::telemetry::metrics::RouteStats;
+use crate::telemetry::metrics::{Expiry, RouteStats};
 use crate::tls::server::ServerTls;
 use crate::upstream::Upstream;
 
@@ -138,14 +138,17 @@ pub struct ForwardedPlan {
 }
 
 impl Plan {
-    /// The certificates in use: their listener, their file, and until when they are good.
-    pub(crate) fn certificates(&self) -> Vec<(Box<str>, Box<str>, i64)> {
-        let of = |(listener, tls): (&Box<str>, &Arc<ServerTls>)| {
-            let all = tls.certificates().iter();
-            all.map(|one| (listener.clone(), one.file.clone(), one.not_after))
-                .collect::<Vec<_>>()
-        };
-        self.tls.iter().flat_map(of).collect()
+    /// The certificates in use, of all listeners.
+    pub(crate) fn certificates(&self) -> Vec<Expiry> {
+        let mut all = Vec::new();
+        for (listener, tls) in &self.tls {
+            all.extend(tls.certificates().iter().map(|certificate| Expiry {
+                listener: listener.clone(),
+                file: certificate.file.clone(),
+                not_after: certificate.not_after,
+            }));
+        }
+        all
     }
 
     /// The route for an exchange; it is noted there, with what its path captured.

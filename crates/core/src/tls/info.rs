@@ -233,12 +233,11 @@ fn distinguished(name: &X509Name<'_>) -> Box<str> {
             let oid = attribute.attr_type().to_id_string();
             part.push_str(short(&oid));
             part.push('=');
-            match attribute.as_str() {
-                Ok(value) => escape(value, &mut part),
-                Err(_) => {
-                    part.push('#');
-                    part.push_str(&hex(attribute.as_slice()));
-                }
+            if let Ok(value) = attribute.as_str() {
+                escape(value, &mut part);
+            } else {
+                part.push('#');
+                part.push_str(&hex(attribute.as_slice()));
             }
         }
         parts.push(part);
@@ -284,5 +283,36 @@ fn escape(value: &str, out: &mut String) {
         } else {
             out.push(char);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_separates_is_escaped() {
+        for (value, expected) in [
+            ("Alice", "Alice"),
+            ("Example, Inc.", "Example\\, Inc."),
+            (" a+b=\"c\" ", "\\ a\\+b\\=\\\"c\\\"\\ "),
+            ("#1", "\\#1"),
+            ("a\\b", "a\\\\b"),
+            ("line\r\nInjected: yes", "line\\0d\\0aInjected: yes"),
+            ("J\u{fc}rgen", "J\\c3\\bcrgen"),
+        ] {
+            let mut out = String::new();
+            escape(value, &mut out);
+            assert_eq!(out, expected);
+        }
+        let mut out = String::new();
+        quote("a\";URI=\"b\\\n", &mut out);
+        assert_eq!(out, "\"a\\\";URI=\\\"b\\\\?\"");
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_none() {
+        assert!(ClientCertificate::of(&[]).is_none());
+        assert!(ClientCertificate::of(&[CertificateDer::from(vec![0x30, 3, 1, 1, 0])]).is_none());
     }
 }

@@ -63,6 +63,17 @@ impl Default for Options {
     }
 }
 
+/// A certificate in use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expiry {
+    /// The listener that shows it.
+    pub listener: Box<str>,
+    /// Its file, as the document names it.
+    pub file: Box<str>,
+    /// Until when it is good, in seconds since 1970.
+    pub not_after: i64,
+}
+
 /// All numbers of a gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -74,7 +85,7 @@ pub struct Metrics {
     unmatched: Arc<RouteStats>,
     events: Arc<Events>,
     config: Mutex<Applied>,
-    certificates: Mutex<Vec<(Box<str>, Box<str>, i64)>>,
+    certificates: Mutex<Vec<Expiry>>,
     version: &'static str,
 }
 
@@ -130,13 +141,12 @@ impl Metrics {
         };
     }
 
-    /// Says which certificates are in use from now on: the listener, the file, and until when it is good in seconds
-    /// since 1970. Beyond a thousand they are left out.
-    pub fn certificates(&self, in_use: Vec<(Box<str>, Box<str>, i64)>) {
+    /// Says which certificates are in use from now on. Beyond a thousand they are left out.
+    pub fn certificates(&self, in_use: Vec<Expiry>) {
         let mut certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         *certificates = in_use;
         certificates.sort_unstable();
-        certificates.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
+        certificates.dedup_by(|a, b| a.listener == b.listener && a.file == b.file);
         certificates.truncate(MOST_CERTIFICATES);
     }
 

@@ -153,8 +153,8 @@ impl Metrics {
         }
         text.family(&n::CERTIFICATE_EXPIRY);
         let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        for (listener, file, not_after) in &*certificates {
-            text.sample(&n::CERTIFICATE_EXPIRY, &[listener, file], not_after);
+        for one in &*certificates {
+            text.sample(&n::CERTIFICATE_EXPIRY, &[&one.listener, &one.file], one.not_after);
         }
     }
 

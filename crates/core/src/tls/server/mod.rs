@@ -155,14 +155,12 @@ fn read(setting: &str, file: &Path, inputs: &Inputs<'_>, out: &mut Vec<Diagnosti
 
 /// The same for what must be in it.
 fn parse<T>(setting: &str, file: &Path, parsed: Result<T, String>, out: &mut Vec<Diagnostic>) -> Option<T> {
-    parsed
-        .map_err(|wrong| {
-            out.push(Diagnostic::halves(
-                setting,
-                &format!("`{}` {wrong}", file.display()),
-            ))
-        })
-        .ok()
+    let wrong = match parsed {
+        Ok(value) => return Some(value),
+        Err(wrong) => format!("`{}` {wrong}", file.display()),
+    };
+    out.push(Diagnostic::halves(setting, &wrong));
+    None
 }
 
 fn load(
@@ -269,17 +267,14 @@ fn tickets(
         *to = *from;
     }
     let rotate = settings.rotate.get();
-    let tickets = match &settings.key_file {
-        Some(file) => {
-            let setting = format!("{path}.session_tickets.key_file");
-            let bytes = read(&setting, file, inputs, out)?;
-            parse(&setting, file, Tickets::shared(&bytes, digest, rotate), out)?
-        }
-        None => {
-            let shape = format!("rotate={rotate:?}");
-            let keys = inputs.states.adopt(path, &shape, || OwnKeys::new(rotate));
-            Tickets::own(keys, digest)
-        }
+    let tickets = if let Some(file) = &settings.key_file {
+        let setting = format!("{path}.session_tickets.key_file");
+        let bytes = read(&setting, file, inputs, out)?;
+        parse(&setting, file, Tickets::shared(&bytes, digest, rotate), out)?
+    } else {
+        let shape = format!("rotate={rotate:?}");
+        let keys = inputs.states.adopt(path, &shape, || OwnKeys::new(rotate));
+        Tickets::own(keys, digest)
     };
     Some(Some(Arc::new(tickets)))
 }
