@@ -26,6 +26,7 @@ pub struct Gateway {
     /// Connections open on each worker.
     loads: Box<[AtomicUsize]>,
     serving: AtomicBool,
+    leaving: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -48,6 +49,7 @@ impl Gateway {
             background,
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             serving: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         })
     }
@@ -109,8 +111,14 @@ impl Gateway {
         self.serving.store(true, Ordering::Release);
     }
 
+    /// Says that soon no new work is taken: readiness fails from here on, and nothing else changes.
+    pub fn set_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
     /// Says that no new work is taken.
     pub fn set_draining(&self) {
+        self.set_leaving();
         self.draining.store(true, Ordering::Release);
     }
 
@@ -125,7 +133,7 @@ impl Gateway {
         if !self.serving.load(Ordering::Acquire) {
             reasons.push("listeners do not accept yet".to_owned());
         }
-        if self.is_draining() {
+        if self.leaving.load(Ordering::Acquire) {
             reasons.push("draining: no new connections are wanted".to_owned());
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }

@@ -1,15 +1,19 @@
 //! A running gateway: workers, listeners, and the one path by which a new document takes force.
+//!
+//! It starts in two steps, so that a process which replaces another can say that it is able to serve before it serves:
+//! [`Prepared`] has everything, [`Prepared::serve`] begins to accept.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
 use crate::config::{Address, Config, Diagnostic, Reader};
 use crate::gateway::Gateway;
-use crate::listen::Listeners;
+use crate::listen::handover::{Handed, Inherited};
+use crate::listen::{self, Listeners, Queue};
 use crate::plan::{self, Inputs, Plan};
 use crate::policy::Kind;
 use crate::state::States;
@@ -76,14 +80,21 @@ pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result
     )
 }
 
-impl Server {
-    /// Starts serving a document; its routes are taken out of it. `background` takes slow and rare work and must
-    /// not be a worker's.
-    pub async fn start(
+/// A gateway that could serve at once: compiled, bound, with its workers turning, but nothing is accepted yet.
+pub struct Prepared {
+    server: Server,
+    sockets: listen::Prepared,
+}
+
+impl Prepared {
+    /// Gets everything ready to serve a document; its routes are taken out of it. `inherited` are sockets that are listened on already; `background`
+    /// takes slow and rare work and must not be a worker's.
+    pub async fn new(
         config: &mut Config,
         reader: &Reader,
         hash: String,
         kinds: &'static [Kind],
+        inherited: &mut Inherited,
         background: Handle,
     ) -> Result<Self, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -118,8 +129,8 @@ impl Server {
         let plan = shared
             .compile(config, reader, hash, &states, &telemetry)
             .map_err(StartError::Diagnostics)?;
-        let prepared = Listeners::default()
-            .prepare(&config.listeners, &telemetry.metrics)
+        let sockets = Listeners::default()
+            .prepare(&config.listeners, inherited, &telemetry.metrics)
             .map_err(StartError::Diagnostics)?;
 
         let plan = Arc::new(plan);
@@ -131,19 +142,45 @@ impl Server {
             what: "start a worker thread",
             source,
         })?;
-        let mut listeners = Listeners::default();
-        listeners.commit(&config.listeners, prepared, &workers).await;
-        gateway.set_serving();
-        Ok(Self {
+        let server = Server {
             gateway,
             shared,
-            listeners,
+            listeners: Listeners::default(),
             workers,
             threads,
             output,
-        })
+        };
+        Ok(Self { server, sockets })
     }
 
+    /// What all parts share.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.server.gateway
+    }
+
+    /// Begins to accept. `config` is the document that was prepared.
+    pub async fn serve(self, config: &Config) -> Server {
+        let Self { mut server, sockets } = self;
+        let patience = config.process.drain.timeout.get();
+        server
+            .listeners
+            .commit(&config.listeners, sockets, &server.workers, patience)
+            .await;
+        server.gateway.set_serving();
+        server
+    }
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// How long exchanges may still run.
+    pub patience: Duration,
+    /// True if another process accepts on the same sockets.
+    pub replaced: bool,
+}
+
+impl Server {
     /// What all parts share.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
@@ -185,7 +222,9 @@ impl Server {
         let plan = self
             .shared
             .compile(config, reader, hash, self.gateway.states(), telemetry)?;
-        let prepared = self.listeners.prepare(&config.listeners, &telemetry.metrics)?;
+        let prepared =
+            self.listeners
+                .prepare(&config.listeners, &mut Inherited::default(), &telemetry.metrics)?;
         let output = access_output(config);
         if output != self.output {
             telemetry.access.redirect(&output).map_err(|error| {
@@ -199,17 +238,39 @@ impl Server {
         self.shared.resolver.configure(&config.dns);
         self.gateway.install(Arc::new(plan));
         self.listeners
-            .commit(&config.listeners, prepared, &self.workers)
+            .commit(
+                &config.listeners,
+                prepared,
+                &self.workers,
+                config.process.drain.timeout.get(),
+            )
             .await;
         Ok(())
     }
 
-    /// Stops accepting, lets exchanges finish for at most `patience`, and ends the workers. True if all
-    /// of them finished.
-    pub async fn drain(mut self, patience: Duration) -> bool {
-        self.gateway.set_draining();
-        self.listeners.close(&self.workers).await;
-        let finished = tokio::time::timeout(patience, self.gateway.idle()).await.is_ok();
+    /// Handles of the listening sockets, for a successor.
+    pub fn sockets(&self) -> io::Result<Vec<Handed>> {
+        self.listeners.sockets()
+    }
+
+    /// A way to ask whether the workers turn.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.workers.clone())
+    }
+
+    /// Stops accepting, lets exchanges finish, and ends the workers. Returns how many connections were cut.
+    pub async fn end(mut self, end: End) -> usize {
+        let deadline = Instant::now() + end.patience;
+        let queue = if end.replaced { Queue::Leave } else { Queue::Accept };
+        let finished = async {
+            self.gateway.set_draining();
+            self.listeners.close(&self.workers, deadline, queue).await;
+            self.gateway.idle().await;
+        };
+        let cut = match tokio::time::timeout(end.patience, finished).await {
+            Ok(()) => 0,
+            Err(_) => self.gateway.connections(),
+        };
         for worker in &self.workers {
             worker.tell(Command::Stop).await;
         }
@@ -222,7 +283,21 @@ impl Server {
             }
             gateway.telemetry().close(LAST_LINES)
         });
-        ended.await.unwrap_or(false) && finished
+        if !ended.await.unwrap_or(false) {
+            tracing::warn!("the last lines of the access log were not written");
+        }
+        cut
+    }
+}
+
+/// Asks workers whether they turn.
+pub struct Pulse(Vec<WorkerHandle>);
+
+impl Pulse {
+    /// Waits until every worker has shown that it turns. False when one is gone.
+    pub async fn beat(&self) -> bool {
+        let all = futures_util::future::join_all(self.0.iter().map(WorkerHandle::turns));
+        all.await.into_iter().all(|turns| turns)
     }
 }
 

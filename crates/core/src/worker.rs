@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gatehouse_http1::{RequestHead, ResponseHead};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::gateway::{Gateway, PlanRef};
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Serve(Accepted),
     /// Something every connection should look at has changed: a drain, a closed listener.
     Stir,
+    /// Say that you turn.
+    Answer(oneshot::Sender<()>),
     /// Nothing is left to do.
     Stop,
 }
@@ -65,6 +67,13 @@ impl WorkerHandle {
     pub async fn tell(&self, command: Command) {
         // A worker that is gone needs to be told nothing.
         let _ = self.commands.send(command).await;
+    }
+
+    /// Waits until the worker has come to what it was told last. False when it is gone.
+    pub async fn turns(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Command::Answer(answer)).await;
+        answered.await.is_ok()
     }
 }
 
@@ -140,6 +149,7 @@ async fn run(worker: Worker, mut inbox: mpsc::Receiver<Command>) {
                 Some(Command::Accept(acceptor)) => { tokio::task::spawn_local(acceptor.run(worker.clone())); }
                 Some(Command::Serve(accepted)) => accepted.serve(&worker),
                 Some(Command::Stir) => worker.timers.wake_all(),
+                Some(Command::Answer(who)) => { let _ = who.send(()); }
                 Some(Command::Stop) | None => break,
             },
             _ = flushing.tick() => worker.access.borrow_mut().flush(),
@@ -297,5 +307,24 @@ fn keep<T>(spare: &RefCell<Vec<T>>, value: T) {
     let mut spare = spare.borrow_mut();
     if spare.len() < SPARE {
         spare.push(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn a_worker_that_hangs_or_is_gone_does_not_turn() {
+        let (commands, inbox) = mpsc::channel(1);
+        let worker = WorkerHandle { commands };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut turns = pin!(worker.turns());
+        // Nobody looks at what it is told.
+        assert!(turns.as_mut().poll(&mut cx).is_pending());
+        drop(inbox);
+        assert_eq!(turns.poll(&mut cx), std::task::Poll::Ready(false));
     }
 }

@@ -7,9 +7,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::control;
 use crate::demo::{self, Demo};
 use crate::document;
 use crate::reference;
@@ -37,6 +38,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Run),
+    Upgrade(Upgrade),
     /// Say whether a configuration is good, without starting anything.
     ///
     /// All errors and warnings are printed, each with its place in the file. Exits with 1 when there is
@@ -56,7 +58,11 @@ enum Command {
 ///
 /// The configuration is read again when one of its files changes or on SIGHUP. A configuration with
 /// an error is reported and not used: the gateway goes on with the last good one. SIGTERM or
-/// Ctrl-C stops it: it finishes the requests it has and takes no new ones.
+/// Ctrl-C stops it: it finishes the requests it has and takes no new ones; a second one ends it at once.
+/// SIGUSR2 replaces it by its program file as it is now, without losing a connection; SIGUSR1 opens the
+/// access log anew.
+///
+/// Exits with 0 after all connections have ended, with 3 if some had to be cut, with 1 if it could not start.
 #[derive(Debug, clap::Args)]
 struct Run {
     /// The configuration. Without it, `gatehouse.yaml` in the current folder.
@@ -68,6 +74,25 @@ struct Run {
     /// The address to listen on with `--to`. Without it, 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR", requires = "to", conflicts_with = "file")]
     listen: Option<String>,
+}
+
+/// Replace the running gateway by a new binary, without losing a connection.
+///
+/// The running process, found by its `process.upgrade.socket`, starts the program and hands its listening
+/// sockets over. Once the new process has read the configuration and is ready to serve, the old one takes no
+/// more connections, finishes what it has and ends. If the new one fails, the old one goes on as if nothing
+/// had happened. Exits with 0 when the new process serves, with 1 when it does not; the reason is printed.
+#[derive(Debug, clap::Args)]
+struct Upgrade {
+    /// The configuration of the running gateway, which names the socket.
+    #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+    file: PathBuf,
+    /// The program to start. Without it, the file that the running process was started from.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// The socket, instead of the one that the configuration names.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,10 +121,11 @@ pub(crate) fn definition() -> clap::Command {
 /// Does what the command line says. `Ok` carries the exit code: `check` fails without an error of ours.
 pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Run(args) => run::run(args.options()).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(args.options()),
+        Command::Upgrade(args) => args.execute().map(passed),
         Command::Check(args) => run::check(&args.file).map(passed),
         Command::Routes(args) => run::routes(&args.file).map(passed),
-        Command::Demo(args) => demo::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(&args),
         Command::Schema => print(&format!("{:#}\n", document::schema())).map(|()| ExitCode::SUCCESS),
         Command::Reference(args) => args.execute().map(passed),
         Command::Version => {
@@ -121,6 +147,35 @@ impl Run {
             source,
             announce: String::new(),
         }
+    }
+}
+
+impl Upgrade {
+    fn execute(self) -> anyhow::Result<bool> {
+        let Some(socket) = self
+            .socket
+            .map_or_else(|| socket_of(&self.file), |path| Ok(Some(path)))?
+        else {
+            return Ok(false);
+        };
+        let pid = control::ask(&socket, self.binary.as_deref())?;
+        print(&format!("process {pid} serves now\n"))?;
+        Ok(true)
+    }
+}
+
+/// Where the gateway of this configuration waits for `upgrade`. `None`: the configuration cannot be read, which was
+/// told.
+fn socket_of(file: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let Ok(document) = document::Document::load(&Source::File(file.to_owned())) else {
+        return Ok(None);
+    };
+    match document.config.process.upgrade.socket {
+        Some(socket) => Ok(Some(socket)),
+        None => bail!(
+            "`{}` sets no `process.upgrade.socket`; set it and restart, or send SIGUSR2 to the process",
+            file.display()
+        ),
     }
 }
 

@@ -10,6 +10,7 @@ use std::fs::DirBuilder;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
@@ -43,7 +44,7 @@ pub(crate) struct Demo {
 ///
 /// # Errors
 /// When a port, the temporary folder or the gateway cannot be had.
-pub(crate) fn run(args: &Demo) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Demo) -> anyhow::Result<ExitCode> {
     let mut addresses = Vec::new();
     for (service, stand_in) in STAND_INS {
         addresses.push((stand_in, upstream::start(service)?.to_string()));

@@ -1,13 +1,21 @@
 //! The `gatehouse` command: parse the command line, do what it says, report how it ended.
 //!
-//! Exit codes: 0 done, 1 it went wrong (the reason is on standard error), 2 the command line is wrong.
+//! Exit codes: 0 done, 1 it went wrong (the reason is on standard error), 2 the command line is wrong, 3 `run` had to cut
+//! connections when it was told to stop.
 
+mod admin;
 mod cli;
+mod control;
 mod demo;
 mod document;
+mod handover;
+mod lifecycle;
 mod log;
+mod pid_file;
 mod reference;
 mod run;
+mod systemd;
+mod upgrade;
 mod watch;
 
 use std::io;

@@ -1,22 +1,28 @@
-//! Runs a gateway: start, reload on a changed file or SIGHUP, drain on SIGTERM.
+//! Runs a gateway: start, reload on a changed file or SIGHUP, upgrade on SIGUSR2, drain on SIGTERM.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::ExitCode;
+use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
-use gatehouse_admin::{AdminState, Limits};
 use gatehouse_core::config::{Address, Config, LogFormat, NamedFiles, Process, Size};
-use gatehouse_core::gateway::Gateway;
-use gatehouse_core::listen::socket::{self, Bound};
+use gatehouse_core::listen::handover::Inherited;
 use gatehouse_core::plan::diff::{self, Outline};
-use gatehouse_core::server::{Server, StartError};
+use gatehouse_core::server::{Prepared, Server, StartError};
 use gatehouse_policies::KINDS;
 use tokio::runtime::{Builder, Handle};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
+use crate::admin::Admin;
+use crate::control::{Control, Request};
 use crate::document::{self, Bad, Document};
+use crate::handover::Predecessor;
+use crate::lifecycle::{self, Upgrading, Why};
 use crate::log::{self, Format, Log};
+use crate::pid_file::PidFile;
+use crate::systemd::{self, News, Watchdog};
+use crate::upgrade;
 use crate::watch::Watch;
 
 /// Threads for slow and rare work: names, the admin listener, files.
@@ -39,8 +45,27 @@ pub(crate) struct Options {
     pub(crate) announce: String,
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
-pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT, or until another process has taken over, then drains.
+pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
+    // First of all: this is for a process of one thread.
+    let given = systemd::sockets();
+    let (predecessor, mut sockets) = Predecessor::meet()?.unzip();
+    sockets.get_or_insert_default().extend(given);
+    let inherited = Inherited::new(sockets.unwrap_or_default());
+    let result = start(options, inherited, predecessor.as_ref());
+    if let (Err(error), Some(predecessor)) = (&result, &predecessor) {
+        // Whoever asked for the upgrade should not have to look for the reason.
+        predecessor.fail(&format!("{error:#}"));
+    }
+    result
+}
+
+fn start(
+    options: Options,
+    inherited: Inherited,
+    predecessor: Option<&Predecessor>,
+) -> anyhow::Result<ExitCode> {
+    let program = upgrade::own_program().context("cannot tell which program this is")?;
     let Ok(document) = Document::load(&options.source) else {
         bail!("the configuration cannot be used");
     };
@@ -55,7 +80,20 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         .build()
         .context("cannot start the background threads")?;
     let background = runtime.handle().clone();
-    let result = runtime.block_on(serve(options, document, log, background));
+    let serving = async {
+        let (signals, running) = Running::start(
+            options,
+            document,
+            log,
+            program,
+            inherited,
+            predecessor,
+            background,
+        )
+        .await?;
+        running.run(signals).await
+    };
+    let result = runtime.block_on(serving);
     // Tasks that still wait for a name or a scraper must not hold up the end.
     runtime.shutdown_background();
     result
@@ -68,104 +106,53 @@ fn format(config: &Config) -> Format {
     }
 }
 
-async fn serve(options: Options, mut document: Document, log: Log, background: Handle) -> anyhow::Result<()> {
-    // Before anything is announced: whoever sees `ready` may send a signal at once.
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut reopen = signal(SignalKind::user_defined1())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (changed, mut changes) = mpsc::channel(1);
-    let watch = match &options.source {
-        Source::File(_) => Some(Watch::start(document.files(), changed)?),
-        Source::Text { .. } => None,
-    };
-
-    let mut kept = Kept::of(&document);
-    let started = Server::start(
-        &mut document.config,
-        &document.reader,
-        document.hash.clone(),
-        KINDS,
-        background,
-    )
-    .await;
-    let server = match started {
-        Ok(server) => server,
-        Err(StartError::Diagnostics(diagnostics)) => {
-            document.report(diagnostics);
-            bail!("the configuration cannot be used");
-        }
-        Err(error) => return Err(error.into()),
-    };
-    document.report(server.gateway().plan().warnings.clone());
-    if let Some(watch) = &watch {
-        watch.set(document.files());
-    }
-    let admin = Admin::start(&document.config, server.gateway())?;
-    // The document may be large, and the plan has all that is needed of it from here on.
-    kept.files = document.reader.into_files();
-    announce(&server, admin.as_ref(), &options.announce)?;
-
-    let mut running = Running {
-        options,
-        kept,
-        log,
-        watch,
-        server,
-    };
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                running.server.gateway().telemetry().access.reopen();
-                running.reload().await;
-            }
-            Some(()) = changes.recv() => running.reload_if_changed().await,
-            _ = reopen.recv() => running.server.gateway().telemetry().access.reopen(),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
-    }
-    tokio::select! {
-        () = running.drain(admin) => {}
-        _ = terminate.recv() => tracing::warn!("told a second time: ending at once"),
-        _ = interrupt.recv() => tracing::warn!("told a second time: ending at once"),
-    }
-    Ok(())
+/// The signals that mean something.
+pub(crate) struct Signals {
+    hangup: Signal,
+    reopen: Signal,
+    upgrade: Signal,
+    pub(crate) stop: Stop,
 }
 
-fn announce(server: &Server, admin: Option<&Admin>, more: &str) -> anyhow::Result<()> {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    let plan = server.gateway().plan();
-    let url = |scheme: &str, address: &Address| match address {
-        Address::Tcp(address) => format!("{scheme}://{address}"),
-        Address::Unix(_) => address.to_string(),
-    };
-    for (name, address) in server.addresses() {
-        let scheme = if plan.tls.contains_key(&*name) {
-            "https"
-        } else {
-            "http"
-        };
-        writeln!(text, "listening {name} {}", url(scheme, &address))?;
+/// Those that end the process.
+pub(crate) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+            stop: Stop {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+        })
     }
-    if let Some(admin) = admin {
-        writeln!(text, "admin {}", url("http", &admin.address))?;
+}
+
+impl Stop {
+    /// Waits until the process is told to stop.
+    pub(crate) async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
-    text.push_str("ready\n");
-    text.push_str(more);
-    crate::cli::print(&text)
 }
 
 /// What is kept of the document that runs, to compare it with the next.
-struct Kept {
+pub(crate) struct Kept {
     hash: String,
     /// The files that the document names.
     files: NamedFiles,
     outline: Outline,
     admin: Option<Address>,
     access_buffer: Size,
-    process: Process,
+    pub(crate) process: Process,
 }
 
 impl Kept {
@@ -183,15 +170,132 @@ impl Kept {
 }
 
 /// A gateway under way.
-struct Running {
+pub(crate) struct Running {
     options: Options,
-    kept: Kept,
-    log: Log,
+    pub(crate) kept: Kept,
+    pub(crate) log: Rc<Log>,
     watch: Option<Watch>,
-    server: Server,
+    changes: mpsc::Receiver<()>,
+    /// The program that an upgrade starts.
+    pub(crate) program: PathBuf,
+    pub(crate) server: Server,
+    pub(crate) admin: Option<Admin>,
+    pub(crate) control: Option<Control>,
+    pub(crate) upgrading: Option<Upgrading>,
+    pub(crate) pid_file: Option<PidFile>,
+    pub(crate) watchdog: Option<Watchdog>,
 }
 
 impl Running {
+    /// Gets everything ready, waits for the word of a predecessor, and serves.
+    async fn start(
+        options: Options,
+        mut document: Document,
+        log: Log,
+        program: PathBuf,
+        mut inherited: Inherited,
+        predecessor: Option<&Predecessor>,
+        background: Handle,
+    ) -> anyhow::Result<(Signals, Self)> {
+        // Before anything is announced: whoever sees `ready` may send a signal at once.
+        let signals = Signals::register()?;
+        let (changed, changes) = mpsc::channel(1);
+        let watch = match &options.source {
+            Source::File(_) => Some(Watch::start(document.files(), changed)?),
+            Source::Text { .. } => None,
+        };
+        let mut kept = Kept::of(&document);
+        let prepared = Prepared::new(
+            &mut document.config,
+            &document.reader,
+            document.hash.clone(),
+            KINDS,
+            &mut inherited,
+            background,
+        );
+        let prepared = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(StartError::Diagnostics(diagnostics)) => {
+                let why = diagnostics.first().map(|first| first.message.clone());
+                document.report(diagnostics);
+                bail!("the configuration cannot be used: {}", why.unwrap_or_default());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        document.report(prepared.gateway().plan().warnings.clone());
+        if let Some(watch) = &watch {
+            watch.set(document.files());
+        }
+        let config = &document.config;
+        let admin = Admin::prepare(config, &mut inherited)?;
+        let control = Control::prepare(config, &mut inherited)?;
+        if let Some(predecessor) = predecessor {
+            predecessor.wait_for_go()?;
+        }
+
+        for (listener, address) in inherited.left() {
+            tracing::info!(listener, %address, "a socket that was handed over is not needed; closed");
+        }
+        drop(inherited);
+        let server = prepared.serve(config).await;
+        let gateway = server.gateway();
+        // A process that has taken over is the only one: it goes on, whatever is wrong.
+        let is_alone = predecessor.is_some();
+        let admin = admin.map(|side| Admin::serve(side, gateway));
+        let admin = bear(admin.transpose(), is_alone)?.flatten();
+        let control = bear(control.map(Control::serve).transpose(), is_alone)?.flatten();
+        let pid_file = config.process.pid_file.as_deref().map(PidFile::write);
+        let pid_file = bear(pid_file.transpose(), is_alone)?.flatten();
+        if is_alone {
+            gateway.telemetry().metrics.events().upgraded(true);
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), "took over");
+        }
+        bear(announce(&server, admin.as_ref(), &options.announce), is_alone)?;
+        systemd::notify(News::Ready);
+        let watchdog = Watchdog::start(server.pulse());
+        // The document may be large, and the plan has all that is needed of it from here on.
+        kept.files = document.reader.into_files();
+        let running = Self {
+            options,
+            kept,
+            log: Rc::new(log),
+            watch,
+            changes,
+            program,
+            server,
+            admin,
+            control,
+            upgrading: None,
+            pid_file,
+            watchdog: Some(watchdog),
+        };
+        Ok((signals, running))
+    }
+
+    async fn run(mut self, mut signals: Signals) -> anyhow::Result<ExitCode> {
+        let why = loop {
+            // A new process reads the configuration as it is now; what changes meanwhile is looked at afterwards.
+            let settled = self.upgrading.is_none();
+            tokio::select! {
+                _ = signals.hangup.recv(), if settled => {
+                    self.server.gateway().telemetry().access.reopen();
+                    self.reload().await;
+                }
+                Some(()) = self.changes.recv(), if settled => self.reload_if_changed().await,
+                _ = signals.reopen.recv() => self.server.gateway().telemetry().access.reopen(),
+                _ = signals.upgrade.recv() => self.begin_upgrade(None),
+                Some(request) = next_request(&mut self.control) => self.begin_upgrade(Some(request)),
+                outcome = lifecycle::outcome(&mut self.upgrading), if !settled => {
+                    if self.finish_upgrade(outcome) {
+                        break Why::Replaced;
+                    }
+                }
+                () = signals.stop.told() => break Why::Told,
+            }
+        };
+        Ok(self.end(why, signals.stop).await)
+    }
+
     /// After a change in a watched folder, which need not be one of ours.
     async fn reload_if_changed(&mut self) {
         match Document::load(&self.options.source) {
@@ -207,6 +311,12 @@ impl Running {
 
     /// Puts a loaded document to work; the old one goes on if it is bad.
     async fn take(&mut self, loaded: Result<Document, Bad>) {
+        systemd::notify(News::Reloading);
+        self.try_take(loaded).await;
+        systemd::notify(News::Ready);
+    }
+
+    async fn try_take(&mut self, loaded: Result<Document, Bad>) {
         let mut document = match loaded {
             Ok(document) => document,
             Err(bad) => {
@@ -250,6 +360,11 @@ impl Running {
                 old.process.log.format != new.process.log.format,
             ),
             ("admin.address", old.admin != new.admin),
+            (
+                "process.upgrade.socket",
+                old.process.upgrade.socket != new.process.upgrade.socket,
+            ),
+            ("process.pid_file", old.process.pid_file != new.process.pid_file),
             ("access_log.buffer", old.access_buffer != new.access_buffer),
         ];
         for (setting, _) in needs.iter().filter(|(_, changed)| *changed) {
@@ -262,82 +377,49 @@ impl Running {
             watch.set(files);
         }
     }
+}
 
-    async fn drain(self, admin: Option<Admin>) {
-        let patience = self.kept.process.drain.get();
-        tracing::info!(?patience, "draining");
-        if self.server.drain(patience).await {
-            tracing::info!("drained");
+/// Turns an error into a line of the log, if it is to be borne.
+fn bear<T>(result: anyhow::Result<T>, is_borne: bool) -> anyhow::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_borne => {
+            tracing::error!("{error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn next_request(control: &mut Option<Control>) -> Option<Request> {
+    match control {
+        Some(control) => control.requests.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn announce(server: &Server, admin: Option<&Admin>, more: &str) -> anyhow::Result<()> {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let plan = server.gateway().plan();
+    let url = |scheme: &str, address: &Address| match address {
+        Address::Tcp(address) => format!("{scheme}://{address}"),
+        Address::Unix(_) => address.to_string(),
+    };
+    for (name, address) in server.addresses() {
+        let scheme = if plan.tls.contains_key(&*name) {
+            "https"
         } else {
-            tracing::warn!("some exchanges were cut off at the end of `process.drain`");
-        }
-        if let Some(admin) = admin {
-            admin.stop().await;
-        }
-        if self.log.lost() > 0 {
-            tracing::warn!(
-                lines = self.log.lost(),
-                "log lines were lost: standard error was too slow"
-            );
-        }
-    }
-}
-
-/// The admin listener while it runs.
-struct Admin {
-    address: Address,
-    stop: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
-    /// Keeps the file of a Unix socket.
-    _file: Option<socket::SocketFile>,
-}
-
-impl Admin {
-    fn start(config: &Config, gateway: &Arc<Gateway>) -> anyhow::Result<Option<Self>> {
-        let Some(address) = &config.admin.address else {
-            return Ok(None);
+            "http"
         };
-        let bound = socket::bind(
-            address,
-            socket::Options {
-                backlog: 128,
-                unix_mode: Some(0o600),
-            },
-        )?;
-        let address = bound
-            .address()
-            .context("cannot tell the admin listener's address")?;
-        let (listener, file) = match bound {
-            Bound::Tcp(listener) => (gatehouse_admin::Listener::Tcp(listener), None),
-            Bound::Unix(listener, file) => (gatehouse_admin::Listener::Unix(listener), Some(file)),
-        };
-        let (metrics, readiness) = (gateway.clone(), gateway.clone());
-        let state = AdminState {
-            metrics: Arc::new(move || metrics.metrics_text()),
-            readiness: Arc::new(move || readiness.readiness()),
-        };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = gatehouse_admin::serve(listener, state, Limits::default(), async {
-            // Dropping the sender is as good as sending.
-            let _ = stopped.await;
-        });
-        let task = tokio::spawn(async {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the admin listener ended");
-            }
-        });
-        Ok(Some(Self {
-            address,
-            stop,
-            task,
-            _file: file,
-        }))
+        writeln!(text, "listening {name} {}", url(scheme, &address))?;
     }
-
-    async fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.task.await;
+    if let Some(admin) = admin {
+        writeln!(text, "admin {}", url("http", &admin.side.address()))?;
     }
+    text.push_str("ready\n");
+    text.push_str(more);
+    crate::cli::print(&text)
 }
 
 /// Prints the diagnostics of a configuration. `false` when one of them is an error.

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,8 +18,10 @@ use crate::wait::{until, until_some};
 
 pub mod command;
 mod lines;
+mod process;
 
 use lines::Lines;
+use process::Process;
 
 /// Starting is slow on a loaded machine with an unoptimized binary.
 const START: Duration = Duration::from_secs(30);
@@ -31,6 +34,7 @@ pub struct Builder {
     places: Vec<(String, String)>,
     arguments: Option<Vec<String>>,
     environment: Vec<(String, String)>,
+    stdin: Option<OwnedFd>,
     directory: TempDir,
 }
 
@@ -52,6 +56,13 @@ impl Builder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Something other than nothing as its standard input; a listening socket, say.
+    #[must_use]
+    pub fn stdin(mut self, stdin: impl Into<OwnedFd>) -> Self {
+        self.stdin = Some(stdin.into());
         self
     }
 
@@ -84,11 +95,12 @@ impl Builder {
             .arguments
             .clone()
             .unwrap_or_else(|| vec!["run".to_owned(), config.display().to_string()]);
+        process::adopt_orphans();
         let mut child = Command::new(&self.binary)
             .args(&arguments)
             .envs(self.environment.iter().cloned())
             .current_dir(self.directory.path())
-            .stdin(Stdio::null())
+            .stdin(self.stdin.take().map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -96,7 +108,8 @@ impl Builder {
         let stdout = Lines::collect(child.stdout.take().ok_or("no stdout")?);
         let stderr = Lines::collect(child.stderr.take().ok_or("no stderr")?);
         let mut gateway = Gateway {
-            child,
+            process: Process::First(child),
+            before: Vec::new(),
             places: self.places,
             config,
             directory: self.directory,
@@ -120,7 +133,10 @@ pub enum Address {
 /// A running gateway; killed when dropped.
 #[derive(Debug)]
 pub struct Gateway {
-    child: Child,
+    /// The process that serves.
+    process: Process,
+    /// Those it replaced, oldest first.
+    before: Vec<Process>,
     places: Vec<(String, String)>,
     config: PathBuf,
     directory: TempDir,
@@ -139,6 +155,7 @@ impl Gateway {
             places: Vec::new(),
             arguments: None,
             environment: Vec::new(),
+            stdin: None,
             directory: TempDir::new(),
         }
     }
@@ -149,7 +166,7 @@ impl Gateway {
             .stdout
             .wait(Duration::from_millis(20), |line| line == "ready")
         {
-            if let Ok(Some(status)) = self.child.try_wait() {
+            if let Some(status) = self.process.try_wait() {
                 self.stderr.wait_end(START);
                 return Err(format!(
                     "the gateway ended before it was ready ({status}):\n{}",
@@ -199,6 +216,15 @@ impl Gateway {
         }
     }
 
+    /// Every line of the log that has this text.
+    pub fn logged(&self, text: &str) -> usize {
+        self.stderr
+            .all()
+            .iter()
+            .filter(|line| line.contains(text))
+            .count()
+    }
+
     #[track_caller]
     pub fn unix_of(&self, listener: &str) -> PathBuf {
         match self.listeners.get(listener) {
@@ -230,7 +256,7 @@ impl Gateway {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     pub fn config_path(&self) -> &Path {
@@ -338,15 +364,35 @@ impl Gateway {
     /// Waits until it has ended by itself.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
-        let child = &mut self.child;
-        let status = until_some("the gateway to end", || child.try_wait().expect("its status"));
+        let process = &mut self.process;
+        let status = until_some("the gateway to end", || process.try_wait());
         self.stdout.wait_end(START);
         self.stderr.wait_end(START);
         status
     }
 
     pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.process.try_wait().is_none()
+    }
+
+    // --- upgrades; `process.pid_file` must be `${dir}/pid`
+
+    /// Waits until another process serves, which this is about from then on.
+    #[track_caller]
+    pub fn wait_upgraded(&mut self) {
+        let (path, old) = (self.directory.join("pid"), self.pid());
+        let pid = until_some("another process to serve", || {
+            process::named_in(&path).filter(|pid| *pid != old)
+        });
+        self.before
+            .push(std::mem::replace(&mut self.process, Process::later(pid)));
+    }
+
+    /// Waits until the process that was replaced last has ended.
+    #[track_caller]
+    pub fn wait_replaced_exit(&mut self) -> ExitStatus {
+        let old = self.before.last_mut().expect("an upgrade");
+        until_some("the replaced process to end", || old.try_wait())
     }
 
     /// Resident memory now, in KiB; `None` where there is no procfs.
@@ -390,8 +436,14 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // From the oldest on: what one leaves behind becomes ours, and can then be ended and reaped.
+        for process in &mut self.before {
+            process.end();
+        }
+        self.process.end();
+        if let Some(unknown) = process::named_in(&self.directory.join("pid")) {
+            Process::later(unknown).end();
+        }
         if std::thread::panicking() {
             eprintln!("--- the gateway's log:\n{}\n---", self.stderr.tail(60));
         }

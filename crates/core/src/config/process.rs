@@ -101,24 +101,62 @@ fn write_or_off<S: Serializer>(address: &Option<Address>, serializer: S) -> Resu
 }
 
 /// What needs a restart to change.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Process {
     /// Threads that serve requests. Absent: one for each core.
     #[schemars(range(min = 1, max = 1024))]
     pub workers: Option<u16>,
-    /// How long exchanges may still run after we were told to stop.
-    pub drain: Span,
+    /// How the process ends.
+    pub drain: Drain,
+    /// How the process is replaced by another binary (`gatehouse upgrade`, SIGUSR2).
+    pub upgrade: Upgrade,
+    /// A file that holds the id of the process that serves, removed at the end. Absent: none.
+    pub pid_file: Option<PathBuf>,
     /// The log of the process itself, on standard error.
     pub log: Log,
 }
 
-impl Default for Process {
+/// How the process ends after SIGTERM, or once another has taken its place. Read again with each change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// How long `/readyz` says no, and everything else goes on, before new connections are no longer taken: the time
+    /// load balancers need to notice. Only after SIGTERM and SIGINT.
+    pub delay: Span,
+    /// How long exchanges and tunnels may still run after that. What is left is cut.
+    pub timeout: Span,
+    /// How long a kept connection on which nothing happens is still waited for, since its next request may be on its
+    /// way. A request that comes is answered, with `Connection: close`.
+    pub idle: Span,
+}
+
+impl Default for Drain {
     fn default() -> Self {
         Self {
-            workers: None,
-            drain: Span::from_secs(30),
-            log: Log::default(),
+            delay: Span::ZERO,
+            timeout: Span::from_secs(30),
+            idle: Span::from_secs(1),
+        }
+    }
+}
+
+/// How the process is replaced by another binary without losing a connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upgrade {
+    /// The path of a Unix socket on which the process waits for `gatehouse upgrade`; only its own user and root may
+    /// use it. Absent: SIGUSR2 is the only way.
+    pub socket: Option<PathBuf>,
+    /// How long the new process may take to be ready. Then it is killed, and the old one goes on.
+    pub timeout: Span,
+}
+
+impl Default for Upgrade {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            timeout: Span::from_secs(60),
         }
     }
 }

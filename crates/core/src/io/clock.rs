@@ -30,6 +30,8 @@ pub enum Phase {
     Follow,
     /// The end of a TLS handshake.
     Handshake,
+    /// A last request on a connection that is to end.
+    Leaving,
     /// The rest of a request's head.
     Head,
     /// More of a request's body.
@@ -58,7 +60,7 @@ impl Phase {
     /// The phase as metrics name it.
     pub(crate) fn label(self) -> metrics::Phase {
         match self {
-            Self::Idle | Self::KeepAlive | Self::Follow => metrics::Phase::KeepAlive,
+            Self::Idle | Self::KeepAlive | Self::Follow | Self::Leaving => metrics::Phase::KeepAlive,
             Self::Handshake => metrics::Phase::Handshake,
             Self::Head => metrics::Phase::ClientHead,
             Self::Body => metrics::Phase::ClientBody,
@@ -74,7 +76,7 @@ impl Phase {
     fn failure(self) -> Failure {
         match self {
             Self::Handshake => Failure::new(Code::ClientGone).detail("the handshake was not over in time"),
-            Self::Head | Self::KeepAlive | Self::Follow | Self::Idle => {
+            Self::Head | Self::KeepAlive | Self::Follow | Self::Leaving | Self::Idle => {
                 Failure::new(Code::RequestTimeout).safe_detail("the request's head did not arrive in time")
             }
             Self::Body => {

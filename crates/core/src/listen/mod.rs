@@ -1,26 +1,31 @@
 //! Listeners: the sockets we accept on, and what becomes of them when the document changes.
 //!
 //! A change is prepared first (new sockets are bound; a failure leaves everything as it was) and then
-//! committed. A listener whose address stays keeps its socket, its queue and its connections.
+//! committed. A listener whose address stays keeps its socket, its queue and its connections. The same holds across
+//! processes: see [`handover`].
 
 pub mod admission;
+pub mod handover;
 pub(crate) mod handshake;
+mod last;
 pub mod proxy_protocol;
 pub mod socket;
 pub(crate) mod tcp;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::config::{self, Address, Diagnostic};
 use crate::telemetry::metrics::{ListenerStats, Metrics};
 use crate::worker::{Command, WorkerHandle};
 use admission::{Admission, Limits};
-use socket::Bound;
+use handover::{Handed, Inherited, Role, Taken};
+use socket::{BindError, Bound};
 use tcp::Acceptor;
 
 /// A listener while it runs; survives changes of the document that leave its address.
@@ -29,18 +34,43 @@ pub struct ListenerState {
     pub name: Box<str>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) stats: Arc<ListenerStats>,
-    draining: AtomicBool,
+    closing: OnceLock<Closing>,
     closed: Notify,
 }
 
+/// How a listener ends.
+#[derive(Debug, Clone, Copy)]
+struct Closing {
+    deadline: Instant,
+    queue: Queue,
+}
+
+/// What becomes of connections that wait to be accepted when a listener ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// They are accepted: nobody else will.
+    Accept,
+    /// They are left to another process, which has the same socket.
+    Leave,
+}
+
 impl ListenerState {
-    /// True once the listener is being given up: its connections end after their current exchange.
+    /// True once the listener is being given up, by a reload, a stop or an upgrade: its connections end after what they
+    /// are doing. This is the one thing for a connection or tunnel to look at; all tasks that wait on the worker's
+    /// timers are woken when it changes ([`Command::Stir`]).
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.closing.get().is_some()
     }
 
-    fn close(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// When what is left of its connections has to have ended; `None` while the listener is not being given up. A
+    /// process that stops cuts them then; tunnels spread their farewells over the time until then.
+    pub fn drain_deadline(&self) -> Option<Instant> {
+        self.closing.get().map(|closing| closing.deadline)
+    }
+
+    fn close(&self, closing: Closing) {
+        // The first word counts: a listener that a reload gave up keeps its deadline.
+        let _ = self.closing.set(closing);
         self.closed.notify_one();
     }
 }
@@ -49,6 +79,24 @@ struct Running {
     written: Address,
     bound: Address,
     state: Arc<ListenerState>,
+    /// Another handle of the socket, to be handed to a successor.
+    socket: Option<Bound>,
+    /// As in [`Handed::held`].
+    held: bool,
+    /// Ready when nothing is accepted any more.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Running {
+    /// Begins the end; it has come when what is returned is ready.
+    fn close(self, deadline: Instant, queue: Queue) -> oneshot::Receiver<()> {
+        let queue = if self.held { Queue::Leave } else { queue };
+        if let (Queue::Leave, Some(socket)) = (queue, &self.socket) {
+            socket.keep_file();
+        }
+        self.state.close(Closing { deadline, queue });
+        self.ended
+    }
 }
 
 /// All listeners of the process.
@@ -59,14 +107,15 @@ pub struct Listeners {
 
 /// Sockets bound for a document that is not in force yet. Dropping it closes them.
 pub struct Prepared {
-    new: Vec<(String, Running, Bound)>,
+    new: Vec<(String, Running, Acceptor)>,
 }
 
 impl Listeners {
-    /// Binds what `wanted` needs and is not there yet.
+    /// Takes from `inherited`, or binds, what `wanted` needs and is not there yet.
     pub fn prepare(
         &self,
         wanted: &IndexMap<String, config::Listener>,
+        inherited: &mut Inherited,
         metrics: &Metrics,
     ) -> Result<Prepared, Vec<Diagnostic>> {
         let mut series = metrics.series();
@@ -85,28 +134,30 @@ impl Listeners {
                 backlog: listener.backlog,
                 unix_mode: listener.unix_mode.map(|mode| mode.0),
             };
-            let bound = socket::bind(&listener.address, options).map(|bound| {
-                let address = bound.address().unwrap_or_else(|_| listener.address.clone());
-                (bound, address)
-            });
+            let bound = match inherited.take(Role::Listener, name, &listener.address, options) {
+                Some(taken) => taken.map_err(|error| BindError::new(&listener.address, error)),
+                None => socket::bind(&listener.address, options).map(|bound| Taken { bound, held: false }),
+            };
             match bound {
-                Ok((bound, address)) => {
+                Ok(Taken { bound, held }) => {
                     let state = Arc::new(ListenerState {
                         name: name.as_str().into(),
                         admission: Admission::new(limits(listener)),
                         stats,
-                        draining: AtomicBool::new(false),
+                        closing: OnceLock::new(),
                         closed: Notify::new(),
                     });
-                    new.push((
-                        name.clone(),
-                        Running {
-                            written: listener.address.clone(),
-                            bound: address,
-                            state,
-                        },
-                        bound,
-                    ));
+                    let (ending, ended) = oneshot::channel();
+                    let running = Running {
+                        written: listener.address.clone(),
+                        bound: bound.address().unwrap_or_else(|_| listener.address.clone()),
+                        state: state.clone(),
+                        // Without a second handle the listener works; only an upgrade has to bind anew.
+                        socket: bound.try_clone().ok(),
+                        held,
+                        ended,
+                    };
+                    new.push((name.clone(), running, Acceptor::new(state, bound, ending)));
                 }
                 Err(error) => {
                     let mut diagnostic =
@@ -129,13 +180,16 @@ impl Listeners {
         wanted: &IndexMap<String, config::Listener>,
         prepared: Prepared,
         workers: &[WorkerHandle],
+        patience: Duration,
     ) {
         let mut replaced: Vec<_> = self
             .running
             .extract_if(|name, _| !wanted.contains_key(name))
             .collect();
-        for (i, (name, running, bound)) in prepared.new.into_iter().enumerate() {
-            let acceptor = Acceptor::new(running.state.clone(), bound);
+        for (i, (name, running, acceptor)) in prepared.new.into_iter().enumerate() {
+            if let Some(socket) = &running.socket {
+                socket.own_file();
+            }
             if let Some(worker) = workers.get((self.running.len() + i) % workers.len().max(1)) {
                 worker.tell(Command::Accept(acceptor)).await;
             }
@@ -150,21 +204,42 @@ impl Listeners {
         }
         for (name, old) in replaced {
             tracing::info!(listener = name, address = %old.bound, "listener closed");
-            old.state.close();
+            old.close(Instant::now() + patience, Queue::Accept);
         }
         for worker in workers {
             worker.tell(Command::Stir).await;
         }
     }
 
-    /// Gives up all listeners: nothing is accepted any more.
-    pub(crate) async fn close(&mut self, workers: &[WorkerHandle]) {
-        for (_, running) in self.running.drain() {
-            running.state.close();
-        }
+    /// Gives up all listeners. Done when nothing is accepted any more; their connections end by `deadline`.
+    pub(crate) async fn close(&mut self, workers: &[WorkerHandle], deadline: Instant, queue: Queue) {
+        let closing = self
+            .running
+            .drain()
+            .map(|(_, running)| running.close(deadline, queue));
+        let closing: Vec<_> = closing.collect();
         for worker in workers {
             worker.tell(Command::Stir).await;
         }
+        for ended in closing {
+            // The other end is dropped when its task ends.
+            let _ = ended.await;
+        }
+    }
+
+    /// Handles of all sockets, for a successor.
+    pub fn sockets(&self) -> io::Result<Vec<Handed>> {
+        let hand = |(name, running): (&String, &Running)| {
+            let socket = running.socket.as_ref()?;
+            Some(socket.try_clone().map(|socket| Handed {
+                role: Some(Role::Listener),
+                name: name.clone(),
+                written: running.written.clone(),
+                socket: handover::Socket::Stream(socket),
+                held: running.held,
+            }))
+        };
+        self.running.iter().filter_map(hand).collect()
     }
 
     /// Names and bound addresses, by name.

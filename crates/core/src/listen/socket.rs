@@ -11,6 +11,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::Address;
@@ -48,7 +50,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    fn new(address: &Address, source: io::Error) -> Self {
+    pub(super) fn new(address: &Address, source: io::Error) -> Self {
         let (reason, help) = match (source.kind(), address) {
             (ErrorKind::AddrInUse, Address::Tcp(tcp)) => (
                 "address already in use".to_owned(),
@@ -114,29 +116,88 @@ impl Bound {
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
-            Self::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
+            Self::Unix(_, file) => Ok(Address::Unix(file.0.path.clone())),
+        }
+    }
+
+    /// Another handle of the same socket: it listens until both are dropped.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener, file) => Ok(Self::Unix(listener.try_clone()?, file.clone())),
         }
     }
 
     /// Leaves a Unix socket's file in place at the end, for a successor that was handed the socket.
-    pub fn keep_file(&mut self) {
+    pub fn keep_file(&self) {
         if let Self::Unix(_, file) = self {
-            file.id = None;
+            file.0.kept.store(true, Ordering::Release);
+        }
+    }
+
+    /// From now on the file of a Unix socket that was handed over is ours to remove.
+    pub fn own_file(&self) {
+        if let Self::Unix(_, file) = self
+            && file.0.to_own
+        {
+            file.0.kept.store(false, Ordering::Release);
         }
     }
 }
 
-/// The file of a Unix socket, removed on drop if it still is the one that was made.
+/// The file of a Unix socket. When the last handle is dropped it is removed, if it still is the one that was made.
+#[derive(Debug, Clone)]
+pub struct SocketFile(Arc<File>);
+
 #[derive(Debug)]
-pub struct SocketFile {
+struct File {
     path: PathBuf,
     /// Device and inode.
     id: Option<(u64, u64)>,
+    /// Whether it stays at the end.
+    kept: AtomicBool,
+    /// Whether it belongs to us, now or once we have taken over.
+    to_own: bool,
 }
 
-impl Drop for SocketFile {
+impl SocketFile {
+    /// A file that we have made.
+    fn ours(path: &Path) -> Self {
+        Self::at(path, false, true)
+    }
+
+    /// The file of a socket that was handed to us. Nothing removes it before [`Bound::own_file`], and nothing ever if
+    /// it is not `to_own`.
+    pub(super) fn handed(path: &Path, to_own: bool) -> Self {
+        Self::at(path, true, to_own)
+    }
+
+    fn at(path: &Path, kept: bool, to_own: bool) -> Self {
+        Self(Arc::new(File {
+            path: path.to_owned(),
+            id: file_id(path),
+            kept: AtomicBool::new(kept),
+            to_own,
+        }))
+    }
+
+    /// True if it will be removed at the end.
+    pub(super) fn is_ours(&self) -> bool {
+        self.0.id.is_some() && !self.0.kept.load(Ordering::Acquire)
+    }
+
+    /// Sets the permissions of the file, if it is ours to change.
+    pub(super) fn set_mode(&self, mode: Option<u32>) -> io::Result<()> {
+        match mode.filter(|_| self.0.to_own) {
+            Some(mode) => fs::set_permissions(&self.0.path, fs::Permissions::from_mode(mode & 0o7777)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for File {
     fn drop(&mut self) {
-        if self.id.is_some() && file_id(&self.path) == self.id {
+        if self.id.is_some() && !*self.kept.get_mut() && file_id(&self.path) == self.id {
             // Nothing can be done about a failure, and the next start copes with a stale file.
             let _ = fs::remove_file(&self.path);
         }
@@ -180,14 +241,9 @@ fn bind_unix(address: &Address, path: &Path, options: Options) -> Result<Bound, 
         bound => bound.map_err(io)?,
     }
     // From here on an error removes the file again.
-    let file = SocketFile {
-        path: path.to_owned(),
-        id: file_id(path),
-    };
-    if let Some(mode) = options.unix_mode {
-        // Before `listen`, which is what lets clients in.
-        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7777)).map_err(io)?;
-    }
+    let file = SocketFile::ours(path);
+    // Before `listen`, which is what lets clients in.
+    file.set_mode(options.unix_mode).map_err(io)?;
     socket.listen(backlog(options)).map_err(io)?;
     Ok(Bound::Unix(socket.into(), file))
 }
@@ -235,7 +291,7 @@ pub fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn backlog(options: Options) -> i32 {
+pub(super) fn backlog(options: Options) -> i32 {
     i32::try_from(options.backlog.max(1)).unwrap_or(i32::MAX)
 }
 

@@ -11,10 +11,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::oneshot;
 
 use super::admission::{Admitted, Refused as NotAdmitted};
 use super::socket::{self, Bound, SocketFile};
-use super::{ListenerState, handshake, proxy_protocol};
+use super::{ListenerState, Queue, handshake, last, proxy_protocol};
 use crate::exchange::Connection;
 use crate::gateway::Gateway;
 use crate::http::address::PeerLines;
@@ -32,10 +33,12 @@ const TOLD_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Acceptor {
     listener: Arc<ListenerState>,
     socket: Bound,
+    /// Dropped when nothing is accepted any more.
+    ending: oneshot::Sender<()>,
 }
 
 /// The same, known to the worker's reactor. The Unix socket's file goes with it.
-enum Socket {
+pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(
         UnixListener,
@@ -119,13 +122,18 @@ impl Drop for Load {
 }
 
 impl Acceptor {
-    pub(crate) fn new(listener: Arc<ListenerState>, socket: Bound) -> Self {
-        Self { listener, socket }
+    pub(crate) fn new(listener: Arc<ListenerState>, socket: Bound, ending: oneshot::Sender<()>) -> Self {
+        Self {
+            listener,
+            socket,
+            ending,
+        }
     }
 
     /// Accepts until the listener is closed.
     pub(crate) async fn run(self, worker: Rc<Worker>) {
         let listener = self.listener;
+        let _ending = self.ending;
         let socket = match Socket::register(self.socket) {
             Ok(socket) => socket,
             Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot accept"),
@@ -133,7 +141,7 @@ impl Acceptor {
         let mut told = None;
         loop {
             let accepted = tokio::select! {
-                () = listener.closed.notified() => return,
+                () = listener.closed.notified() => break,
                 accepted = socket.accept() => accepted,
             };
             match accepted {
@@ -149,11 +157,23 @@ impl Acceptor {
                 }
             }
         }
+        if listener
+            .closing
+            .get()
+            .is_some_and(|closing| closing.queue == Queue::Leave)
+        {
+            return;
+        }
+        let place = |stream, peer| place(&worker, &listener, stream, peer);
+        if let Err(error) = last::empty(socket, place).await {
+            listener.stats.refused(worker.index, Refused::Resources);
+            tracing::warn!(listener = &*listener.name, %error, "connections that waited to be accepted were lost");
+        }
     }
 }
 
 /// True for errors that say something of the connection, not of us.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
         error.kind(),

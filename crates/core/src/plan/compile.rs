@@ -119,7 +119,8 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
             access_log: config.access_log.enabled,
             // An interval of nothing would panic; a log written continuously is as good.
             access_flush: config.access_log.flush.get().max(Duration::from_millis(1)),
-            drain: config.process.drain.get(),
+            drain: config.process.drain.timeout.get(),
+            drain_idle: config.process.drain.idle.get(),
             unmatched: inputs.metrics.unmatched(),
             warnings: diagnostics,
             edges: Edges::new(&config.listeners, &tls),

@@ -57,6 +57,8 @@ pub struct Plan {
     pub access_flush: Duration,
     /// How long a drain may take.
     pub drain: Duration,
+    /// How long a connection that is to end is still waited for while nothing happens on it.
+    pub drain_idle: Duration,
     /// Counts for requests that match no route.
     pub unmatched: Arc<RouteStats>,
     /// What is doubtful about the files the document names.

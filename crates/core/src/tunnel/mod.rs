@@ -3,7 +3,7 @@
 //! A tunnel belongs to the task of its client's connection and keeps its exchange, which is closed when the tunnel
 //! ends. It does not look at the bytes, but for where frames of a WebSocket end, so that it can say goodbye between two
 //! of them. A reload touches no tunnel whose route still stands; others, and all of them in a drain, end at moments
-//! spread over `process.drain`, so that their clients do not all come back at once.
+//! spread over `process.drain.timeout`, so that their clients do not all come back at once.
 
 mod flow;
 pub mod frames;
@@ -27,7 +27,7 @@ use flow::{Broken, Flow};
 
 /// How long one direction may stay open in silence when the other has ended: frames need both.
 const HALF_OPEN: Duration = Duration::from_secs(30);
-/// The share of `process.drain` over which tunnels are ended; the rest is for their last words.
+/// The share of `process.drain.timeout` over which tunnels are ended; the rest is for their last words.
 const SPREAD: f64 = 0.75;
 
 /// What a route allows of tunnels.

@@ -9,7 +9,7 @@ pub(super) fn page(command: &clap::Command) -> String {
     command.build();
     let name = command.get_name().to_owned();
     let mut text = format!("# Command line\n\n{}\n\n", about(&command));
-    text += "Exit codes: 0 done, 1 it went wrong, 2 the command line is wrong.\n";
+    text += "Exit codes: 0 done, 1 it went wrong, 2 the command line is wrong, 3 `run` had to cut connections at its end.\n";
     for sub in command
         .get_subcommands_mut()
         .filter(|sub| sub.get_name() != "help")

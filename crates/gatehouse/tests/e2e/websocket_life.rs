@@ -93,7 +93,7 @@ fn times_for_whole_exchanges_are_not_for_tunnels() {
 #[test]
 fn a_drain_says_goodbye_to_everybody_spread_over_its_time() {
     let backend = EchoBackend::start();
-    let mut gateway = start(&backend, "", "drain: 4s");
+    let mut gateway = start(&backend, "", "drain: { timeout: 4s }");
     let mut sockets: Vec<_> = (0..8).map(|_| WebSocket::open(gateway.address(), "/")).collect();
     for socket in &mut sockets {
         socket.echo("hello");
@@ -122,7 +122,7 @@ fn a_drain_says_goodbye_to_everybody_spread_over_its_time() {
 #[test]
 fn a_goodbye_stands_between_two_frames() {
     let backend = EchoBackend::start();
-    let mut gateway = start(&backend, "", "drain: 1s");
+    let mut gateway = start(&backend, "", "drain: { timeout: 1s }");
     let mut socket = WebSocket::open(gateway.address(), "/");
     let frame = Frame::new(BINARY, vec![9; 3000]).masked().encode();
     let (begun, rest) = frame.split_at(1000);
@@ -144,7 +144,7 @@ fn a_goodbye_stands_between_two_frames() {
 #[test]
 fn a_client_that_does_not_answer_is_not_waited_for() {
     let backend = EchoBackend::start();
-    let mut gateway = start(&backend, "", "drain: 1s");
+    let mut gateway = start(&backend, "", "drain: { timeout: 1s }");
     let mut socket = WebSocket::open(gateway.address(), "/");
     gateway.signal("TERM");
     assert_eq!(socket.read().code(), Some(1001));
@@ -156,7 +156,7 @@ fn a_client_that_does_not_answer_is_not_waited_for() {
 fn a_reload_touches_no_tunnel_whose_route_stands() {
     let backend = EchoBackend::start();
     let other = HttpBackend::start();
-    let gateway = gateway(&yaml("", "drain: 300ms"))
+    let gateway = gateway(&yaml("", "drain: { timeout: 300ms }"))
         .bind("api", backend.url())
         .bind("other", other.url())
         .start();
@@ -165,10 +165,13 @@ fn a_reload_touches_no_tunnel_whose_route_stands() {
     let more = "  more: { match: { path: /more }, reply: { body: more } }";
     for round in 0..5 {
         // Other routes, another timeout, another order: the route is still there.
-        let text = yaml(&format!("tunnel: {{ idle: {}s }}", 60 + round), "drain: 300ms")
-            .replace("routes: { all:", "routes:\n  all:")
-            .replace("host } }", "host }")
-            .replace("} } }\nupstreams", &format!("}} }}\n{more}\nupstreams"));
+        let text = yaml(
+            &format!("tunnel: {{ idle: {}s }}", 60 + round),
+            "drain: { timeout: 300ms }",
+        )
+        .replace("routes: { all:", "routes:\n  all:")
+        .replace("host } }", "host }")
+        .replace("} } }\nupstreams", &format!("}} }}\n{more}\nupstreams"));
         gateway.reload(&text);
         assert_eq!(client::get(gateway.address(), "/more").text(), "more");
         socket.echo("after");
@@ -179,19 +182,19 @@ fn a_reload_touches_no_tunnel_whose_route_stands() {
 #[test]
 fn a_route_that_goes_takes_its_tunnels_along() {
     let backend = EchoBackend::start();
-    let gateway = start(&backend, "", "drain: 300ms");
+    let gateway = start(&backend, "", "drain: { timeout: 300ms }");
     let changes = [
         // Renamed: another route.
-        yaml("", "drain: 300ms").replace("all:", "every:"),
+        yaml("", "drain: { timeout: 300ms }").replace("all:", "every:"),
         // The same, with another upstream.
-        yaml("", "drain: 300ms")
+        yaml("", "drain: { timeout: 300ms }")
             .replace("upstream: api", "upstream: apis")
             .replace("{ api: { endpoints", "{ apis: { endpoints"),
         // The same, but nothing may be switched to.
-        yaml("upgrades: []", "drain: 300ms"),
+        yaml("upgrades: []", "drain: { timeout: 300ms }"),
     ];
     for (index, change) in changes.iter().enumerate() {
-        gateway.reload(&yaml("", "drain: 300ms"));
+        gateway.reload(&yaml("", "drain: { timeout: 300ms }"));
         let mut socket = WebSocket::open(gateway.address(), "/");
         socket.echo("hello");
         gateway.reload(change);

@@ -67,6 +67,9 @@ impl<'a> Check<'a> {
             self.error("access_log", "both `file` and `syslog` are set; keep one");
         }
         self.in_range("access_log", "buffer", log.buffer, Size::kib(64), Size::mib(1024));
+        let process = &config.process;
+        self.longer_than_nothing("process.drain", [("timeout", process.drain.timeout)]);
+        self.longer_than_nothing("process.upgrade", [("timeout", process.upgrade.timeout)]);
         let dns = &config.dns;
         self.longer_than_nothing("dns", [("timeout", dns.timeout), ("max_ttl", dns.max_ttl)]);
         if dns.min_ttl > dns.max_ttl {

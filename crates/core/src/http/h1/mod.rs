@@ -128,16 +128,19 @@ async fn idle(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &C
     };
     drop(plan);
     let readable = poll_fn(|cx| {
-        if connection.listener.is_draining() || worker.is_draining() {
-            return Poll::Ready(false);
-        }
         if let Poll::Ready(result) = io.stream.borrow().poll_readable(cx) {
             return Poll::Ready(result.is_ok());
         }
+        // A connection that is to end gets a little more time: its next request may be on its way, and would be lost.
+        let (phase, after) = if connection.listener.is_draining() {
+            (Phase::Leaving, worker.plan().drain_idle)
+        } else {
+            (phase, after)
+        };
         clock.poll_phase(cx, phase, after).map(|_| false)
     })
     .await;
-    if !readable && connection.requests.get() == 0 && !worker.is_draining() {
+    if !readable && connection.requests.get() == 0 && !connection.listener.is_draining() {
         worker.metrics.timed_out(phase.label());
     }
     readable
@@ -153,7 +156,7 @@ async fn requests(
     loop {
         let next = request(worker, connection, io, clock).await;
         if !matches!(next, Next::Wait)
-            || (io.leftover.borrow().is_none() && !follows(worker, connection, io, clock).await)
+            || (io.leftover.borrow().is_none() && !follows(connection, io, clock).await)
         {
             return next;
         }
@@ -161,9 +164,9 @@ async fn requests(
 }
 
 /// True if the next request begins before [`CLOSELY`] is over.
-async fn follows(worker: &Worker, connection: &Connection, io: &ClientIo, clock: &Clock) -> bool {
+async fn follows(connection: &Connection, io: &ClientIo, clock: &Clock) -> bool {
     poll_fn(|cx| {
-        if connection.listener.is_draining() || worker.is_draining() {
+        if connection.listener.is_draining() {
             return Poll::Ready(false);
         }
         match io.stream.borrow().poll_readable(cx) {

@@ -184,7 +184,7 @@ fn a_successors_file_is_left_alone() {
     drop(bound);
     assert!(path.exists());
 
-    let mut kept = bind(&Address::Unix(folder.0.join("kept")), OPTIONS).expect("bound");
+    let kept = bind(&Address::Unix(folder.0.join("kept")), OPTIONS).expect("bound");
     kept.keep_file();
     drop(kept);
     assert!(folder.0.join("kept").exists());

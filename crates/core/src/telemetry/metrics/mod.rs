@@ -222,6 +222,7 @@ pub struct Events {
     /// Keys dropped from full rate-limit windows.
     pub evictions: Arc<Count>,
     reloads: Counts<2>,
+    upgrades: Counts<2>,
     lookups: Counts<{ Lookup::NAMES.len() }>,
     overflow: Counts<4>,
 }
@@ -230,6 +231,11 @@ impl Events {
     /// Counts a configuration loaded after the first; a failed one leaves the old in use.
     pub fn reloaded(&self, ok: bool) {
         self.reloads.at(usize::from(!ok)).add_shared(1);
+    }
+
+    /// Counts a binary that took over from another, in the new process, or did not, in the old.
+    pub fn upgraded(&self, ok: bool) {
+        self.upgrades.at(usize::from(!ok)).add_shared(1);
     }
 
     /// Counts a name lookup.

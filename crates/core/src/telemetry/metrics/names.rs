@@ -265,6 +265,11 @@ pub(super) const RELOADS: Family = counter(
     &["result"],
     "Configurations loaded after the first.",
 );
+pub(super) const UPGRADES: Family = counter(
+    "gatehouse_upgrades_total",
+    &["result"],
+    "Binaries that took over from another (in the new process), or failed to (in the old).",
+);
 pub(super) const CONFIG_APPLIED: Family = gauge(
     "gatehouse_config_applied_timestamp_seconds",
     &[],
@@ -335,6 +340,7 @@ pub const FAMILIES: &[Family] = &[
     EVICTIONS,
     OVERFLOW,
     RELOADS,
+    UPGRADES,
     CONFIG_APPLIED,
     CONFIG_INFO,
     WORKERS,

@@ -98,12 +98,16 @@ const SECTIONS: &[(&str, &str)] = &[
         "3:21 `workers` is `0` | expected a number from 1 to 1024",
     ),
     (
-        "process: { drain: ${env:NOT} }\n",
-        "3:20 not YAML: while parsing a flow mapping, did not find expected ',' or '}' | between `{` and `}`, put a text with `${…}` in quotes",
+        "process: { pid_file: ${env:NOT} }\n",
+        "3:23 not YAML: while parsing a flow mapping, did not find expected ',' or '}' | between `{` and `}`, put a text with `${…}` in quotes",
     ),
     (
-        "process: { drain: '${env:NOT}' }\n",
-        "3:19 environment variable `NOT` is not set | set it, or give a default",
+        "process: { pid_file: '${env:NOT}' }\n",
+        "3:22 environment variable `NOT` is not set | set it, or give a default",
+    ),
+    (
+        "process: { drain: { timeout: 0s } }\n",
+        "3:30 `timeout` is `0s` | expected more, since nothing would ever succeed",
     ),
     (
         "process: { workers: '${env:PORT}' }\n",

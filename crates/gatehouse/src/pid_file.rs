@@ -1,0 +1,32 @@
+//! `process.pid_file`: who serves now, for scripts. Written whole, and removed only by the process that it names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// The file; removed on drop if it still names this process.
+pub(crate) struct PidFile(PathBuf);
+
+impl PidFile {
+    pub(crate) fn write(path: &Path) -> anyhow::Result<Self> {
+        let wrong = || format!("cannot write `process.pid_file`, `{}`", path.display());
+        let mut next = path.as_os_str().to_owned();
+        next.push(".new");
+        fs::write(&next, line()).with_context(wrong)?;
+        fs::rename(&next, path).with_context(wrong)?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+fn line() -> String {
+    format!("{}\n", std::process::id())
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if fs::read_to_string(&self.0).is_ok_and(|text| text == line()) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
