@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use gatehouse_http1::Headers;
 
 use crate::failure::Failure;
-use crate::io::Buffer;
+use crate::io::{Buffer, Pipe};
 
 /// Something that gives a body bit by bit: a client, an endpoint, or a wrapper around another body.
 ///
@@ -41,6 +41,18 @@ pub trait Source {
     /// True if the sender waits to be told to go on: asking for more tells it.
     fn awaits_go_ahead(&self) -> bool {
         false
+    }
+    /// A pipe, if all of the `left` bytes to come may go through one without being looked at: a raw stream
+    /// that gives exactly so many, none of them at hand.
+    fn lend_pipe(&self, left: u64) -> Option<Pipe> {
+        let _ = left;
+        None
+    }
+    /// Moves bytes into the empty pipe it lent, and tells how many: they count as given and taken. `Ok(0)`
+    /// says that it does not work and that the body must be read ([`Source::poll_more`]) instead.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<usize, Failure>> {
+        let _ = (cx, pipe);
+        Poll::Ready(Ok(0))
     }
     /// True if reading this body also sends the rest of a request's body on.
     fn takes_upload(&self) -> bool {
@@ -116,6 +128,22 @@ impl Body {
     /// True if the sender waits to be told to go on: asking for more tells it.
     pub fn awaits_go_ahead(&self) -> bool {
         matches!(self, Self::Source(source) if source.awaits_go_ahead())
+    }
+
+    /// As [`Source::lend_pipe`].
+    pub fn lend_pipe(&self, left: u64) -> Option<Pipe> {
+        match self {
+            Self::Source(source) => source.lend_pipe(left),
+            _ => None,
+        }
+    }
+
+    /// As [`Source::poll_fill`].
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<usize, Failure>> {
+        match self {
+            Self::Source(source) => source.poll_fill(cx, pipe),
+            _ => Poll::Ready(Ok(0)),
+        }
     }
 
     /// The trailer fields, once the end was reached.

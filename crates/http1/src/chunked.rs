@@ -119,6 +119,17 @@ impl Decoder {
         })
     }
 
+    /// Counts off `n` bytes of a body with a declared length that went another way, unseen: at most those still to
+    /// come, and only when all bytes before them were decoded.
+    pub fn pass(&mut self, n: u64) {
+        if self.state == State::Length {
+            self.left = self.left.saturating_sub(n);
+            if self.left == 0 {
+                self.state = State::Done;
+            }
+        }
+    }
+
     /// The connection has ended: fine if the body is complete or lasts until then.
     pub fn finish(&mut self) -> Result<(), BodyError> {
         match self.state {

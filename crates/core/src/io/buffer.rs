@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::pipe::{Pipe, Pipes};
+
 /// Bytes in a small buffer: a head and a short body.
 pub const SMALL: usize = 16 * 1024;
 /// Bytes in a large buffer: bulk bodies.
@@ -22,6 +24,7 @@ const SPARE_LARGE: usize = 64;
 pub struct BufferPool {
     small: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Vec<Vec<u8>>>,
+    pub(super) pipes: Pipes,
 }
 
 impl BufferPool {
@@ -37,10 +40,16 @@ impl BufferPool {
         Buffer::new(bytes, self.clone())
     }
 
+    /// Lends a pipe, which is a buffer of the system's. `None` if there are too many, or none is to be had.
+    pub fn pipe(self: &Rc<Self>) -> Option<Pipe> {
+        self.pipes.lend(self)
+    }
+
     /// Frees the spare buffers beyond a small stock; called when the worker has been quiet.
     pub fn trim(&self) {
         self.small.borrow_mut().truncate(SPARE_SMALL / 8);
         self.large.borrow_mut().truncate(SPARE_LARGE / 8);
+        self.pipes.trim();
     }
 
     fn give_back(&self, bytes: Vec<u8>) {
@@ -72,6 +81,11 @@ impl Buffer {
             end: 0,
             pool,
         }
+    }
+
+    /// The pool it goes back to.
+    pub fn pool(&self) -> &Rc<BufferPool> {
+        &self.pool
     }
 
     /// The filled part.

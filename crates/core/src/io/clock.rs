@@ -177,6 +177,12 @@ impl Clock {
         self.moved.set(true);
     }
 
+    /// As [`Clock::progress`]: so many bytes of a body went through a pipe.
+    pub fn spliced(&self, n: usize) {
+        self.moved.set(true);
+        self.metrics.spliced.add(n as u64);
+    }
+
     /// Called when nothing can be done now. Ready with the failure if `phase` has lasted longer than
     /// `after` since it began or last moved; else the task is woken when it has.
     pub fn wait(&self, cx: &mut Context<'_>, phase: Phase, after: Duration) -> Poll<Failure> {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use gatehouse_http1::{BodyError, Decoder, Headers};
 
-use super::{Buffer, LARGE, SMALL, Stream};
+use super::{Buffer, LARGE, Pipe, SMALL, Stream};
 
 /// One body being read. Client and endpoint sides share it; each adds its own waits and failures.
 pub struct Intake {
@@ -62,6 +62,25 @@ impl Intake {
         let n = ready!(stream.poll_read(cx, space))?;
         self.buffer.filled(n);
         self.filled = n == room;
+        Poll::Ready(Ok(if n == 0 { Read::End } else { Read::Bytes(n) }))
+    }
+
+    /// A pipe for what is to come, if that is exactly `left` bytes and none of them is at hand.
+    pub fn lend_pipe(&self, left: u64) -> Option<Pipe> {
+        let fits = self.buffer.is_empty() && self.decoder.remaining_hint() == Some(left);
+        fits.then(|| self.buffer.pool().pipe())?
+    }
+
+    /// Moves some of the body from the stream into a pipe lent by [`Intake::lend_pipe`], past the buffer.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<Read>> {
+        let left = self.decoder.remaining_hint().unwrap_or_default();
+        let n = ready!(stream.poll_fill(cx, pipe, left))?;
+        self.decoder.pass(n as u64);
         Poll::Ready(Ok(if n == 0 { Read::End } else { Read::Bytes(n) }))
     }
 

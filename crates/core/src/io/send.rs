@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use gatehouse_http1::{Framing, encode};
 
-use super::Stream;
+use super::{Pipe, Stream, pipe};
 use crate::body::Body;
 use crate::failure::{Code, Failure};
 
@@ -33,6 +33,15 @@ pub trait Sink {
     fn poll_write(&mut self, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>>;
     /// Ready when everything written has left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// True if [`Sink::poll_drain`] works.
+    fn takes_pipe(&self) -> bool {
+        false
+    }
+    /// Moves some of what a pipe holds.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let _ = (cx, pipe);
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 }
 
 impl Sink for Stream {
@@ -47,6 +56,14 @@ impl Sink for Stream {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Self::poll_flush(self, cx)
     }
+
+    fn takes_pipe(&self) -> bool {
+        Self::takes_pipe(self)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        Self::poll_drain(self, cx, pipe)
+    }
 }
 
 /// A message on its way out.
@@ -57,6 +74,10 @@ pub struct Sender {
     framing: Framing,
     /// Bytes of the current piece that still go out after the staged ones.
     piece: usize,
+    /// What holds the current piece instead of the body's buffer, while a long body needs no looking at.
+    pipe: Option<Pipe>,
+    /// False once a pipe was found not to work.
+    may_pipe: bool,
     piece_end: PieceEnd,
     body_done: bool,
     /// False while an endpoint has yet to say `100 Continue`.
@@ -70,6 +91,9 @@ pub struct Sender {
     /// Bytes written in all.
     pub bytes: u64,
 }
+
+/// The most that goes through a pipe before others of the worker have their turn, in bytes.
+const TURN: u64 = 4 * 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq)]
 enum PieceEnd {
@@ -87,6 +111,8 @@ impl Sender {
             written: 0,
             framing,
             piece: 0,
+            pipe: None,
+            may_pipe: true,
             piece_end: PieceEnd::Nothing,
             body_done: matches!(framing, Framing::None | Framing::Length(0)),
             may_send_body: true,
@@ -150,9 +176,19 @@ impl Sender {
         sink: &mut impl Sink,
         body: &mut Body,
     ) -> Poll<Result<(), SendError>> {
+        let turn = self.bytes.saturating_add(TURN);
         loop {
             if self.wants_piece() {
-                match self.next_piece(cx, body) {
+                if self.bytes > turn && self.pipe.is_some() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let taken = if self.started && self.takes_pipe(sink, body) {
+                    self.fill_pipe(cx, body)
+                } else {
+                    self.next_piece(cx, body)
+                };
+                match taken {
                     Poll::Ready(result) => result.map_err(SendError::Source)?,
                     Poll::Pending if self.written == self.staged.len() => {
                         // What is out must leave while the body has no more.
@@ -175,12 +211,7 @@ impl Sender {
     /// Takes the next piece of the body: small ones into the staging buffer.
     fn next_piece(&mut self, cx: &mut Context<'_>, body: &mut Body) -> Poll<Result<(), Failure>> {
         let more = ready!(body.poll_more(cx))?;
-        // What was written before this piece is gone for good.
-        if self.written == self.staged.len() && self.written > 0 {
-            self.staged.clear();
-            self.written = 0;
-            self.replayable = false;
-        }
+        self.forget_written();
         if !more {
             return Poll::Ready(self.end(body));
         }
@@ -215,6 +246,52 @@ impl Sender {
             self.replayable = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What was written before the piece that was taken just now is gone for good.
+    fn forget_written(&mut self) {
+        if self.written == self.staged.len() && self.written > 0 {
+            self.staged.clear();
+            self.written = 0;
+            self.replayable = false;
+        }
+    }
+
+    /// True if the next piece goes through a pipe: the body is a long one and so is what is left of it. The
+    /// first piece never does, so that it leaves with the head.
+    fn takes_pipe(&mut self, sink: &impl Sink, body: &Body) -> bool {
+        match self.framing {
+            _ if self.pipe.is_some() => true,
+            Framing::Length(left) if left >= pipe::LEAST && self.may_pipe && sink.takes_pipe() => {
+                self.pipe = body.lend_pipe(left);
+                self.pipe.is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the next piece of the body into the pipe.
+    fn fill_pipe(&mut self, cx: &mut Context<'_>, body: &mut Body) -> Poll<Result<(), Failure>> {
+        let (Some(pipe), Framing::Length(left)) = (&mut self.pipe, &mut self.framing) else {
+            return Poll::Ready(Ok(()));
+        };
+        let filled = body.poll_fill(cx, pipe);
+        if !matches!(filled, Poll::Ready(Ok(1..))) {
+            // An empty pipe is of use to others meanwhile.
+            self.pipe = None;
+        }
+        let n = ready!(filled)?;
+        if n == 0 {
+            self.may_pipe = false;
+            return Poll::Ready(Ok(()));
+        }
+        // The body has said that exactly so much is left of it.
+        *left = left.saturating_sub(n as u64);
+        let ended = *left == 0;
+        self.forget_written();
+        self.replayable = false;
+        self.piece = n;
+        Poll::Ready(if ended { self.end(body) } else { Ok(()) })
     }
 
     /// True when the next piece of the body may be taken: before the first write, so that it leaves
@@ -257,12 +334,20 @@ impl Sender {
         body: &mut Body,
     ) -> Poll<io::Result<()>> {
         self.started = true;
+        if self.piece > 0
+            && let Some(pipe) = &mut self.pipe
+        {
+            let n = ready!(sink.poll_drain(cx, pipe))?;
+            self.piece = self.piece.saturating_sub(n);
+            self.bytes += n as u64;
+            let ended = self.piece == 0 && self.body_done;
+            self.pipe.take_if(|_| ended);
+            return some_of_it(n);
+        }
         let staged = &self.staged[self.written..];
         let piece = &body.data()[..self.piece];
         let n = ready!(sink.poll_write(cx, staged, piece))?;
-        if n == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
+        ready!(some_of_it(n))?;
         self.bytes += n as u64;
         let of_staged = n.min(staged.len());
         self.written += of_staged;
@@ -280,4 +365,13 @@ impl Sender {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// A stream that takes nothing and does not say that it would block is of no use.
+fn some_of_it(n: usize) -> Poll<io::Result<()>> {
+    Poll::Ready(if n == 0 {
+        Err(io::ErrorKind::WriteZero.into())
+    } else {
+        Ok(())
+    })
 }

@@ -3,14 +3,14 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Tls;
+use super::{Pipe, Tls};
 use crate::config::Address;
 
 /// A connected stream.
@@ -164,6 +164,47 @@ impl Stream {
         }
     }
 
+    /// True if bytes can go through a [`Pipe`] to or from it: nothing is encrypted on the way.
+    pub fn takes_pipe(&self) -> bool {
+        !matches!(self, Self::Tls(_))
+    }
+
+    /// Moves at most `most` bytes into an empty pipe; `Ok(0)` is the end of the stream. An error of kind
+    /// `Unsupported` says that nothing moved and that the stream must be read instead.
+    pub fn poll_fill(&self, cx: &mut Context<'_>, pipe: &mut Pipe, most: u64) -> Poll<io::Result<usize>> {
+        loop {
+            // Within `try_io`, so that the reactor learns that nothing is left.
+            let moved = match self {
+                Self::Tcp(s) => s.try_io(Interest::READABLE, || pipe.fill(s, most)),
+                Self::Unix(s) => s.try_io(Interest::READABLE, || pipe.fill(s, most)),
+                Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            if !would_block(&moved) {
+                return Poll::Ready(moved);
+            }
+            ready!(self.poll_readable(cx))?;
+        }
+    }
+
+    /// Moves some of what is in a pipe, which must hold something, out to the other side.
+    pub fn poll_drain(&self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        loop {
+            let moved = match self {
+                Self::Tcp(s) => s.try_io(Interest::WRITABLE, || pipe.drain(s)),
+                Self::Unix(s) => s.try_io(Interest::WRITABLE, || pipe.drain(s)),
+                Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            if !would_block(&moved) {
+                return Poll::Ready(moved);
+            }
+            ready!(match self {
+                Self::Tcp(s) => s.poll_write_ready(cx),
+                Self::Unix(s) => s.poll_write_ready(cx),
+                Self::Tls(_) => Poll::Ready(Ok(())),
+            })?;
+        }
+    }
+
     /// Ends our direction; the other side may go on sending.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -172,6 +213,10 @@ impl Stream {
             Self::Tls(s) => s.poll_shutdown(cx),
         }
     }
+}
+
+fn would_block(moved: &io::Result<usize>) -> bool {
+    matches!(moved, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 // For the libraries that bring their own protocol, such as h2.

@@ -3,6 +3,7 @@
 //! While it is read it also sends on what is left of the request's body: both directions of an
 //! exchange flow at once, in one task.
 
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use gatehouse_http1::{BodyError, Headers};
 use super::lease::Lease;
 use crate::body::{Body, Source};
 use crate::failure::{Code, Failure};
-use crate::io::{Clock, Intake, Phase, Read, SendError, Sender};
+use crate::io::{Clock, Intake, Phase, Pipe, Read, SendError, Sender};
 use crate::telemetry::metrics::Closed;
 
 /// What is left of a request to send.
@@ -70,6 +71,27 @@ impl Download {
         }
     }
 
+    /// The endpoint ended its stream: fine for a body that runs to the end, else it was cut short.
+    fn ended(&mut self) -> Result<(), Failure> {
+        if let Some(lease) = &mut self.lease {
+            lease.spoil(Closed::NotReusable);
+        }
+        self.intake.end().map_err(|e| {
+            Failure::new(Code::UpstreamReset).detail(format!("the response's body ended early: {e}"))
+        })
+    }
+
+    fn broke(&mut self, error: io::Error) -> Failure {
+        if let Some(lease) = &mut self.lease {
+            lease.spoil(Closed::Failed);
+        }
+        Failure::new(Code::UpstreamReset).source(error)
+    }
+
+    fn stalls(&self, cx: &mut Context<'_>) -> Poll<Failure> {
+        self.clock.wait(cx, Phase::UpstreamIdle, self.idle)
+    }
+
     fn finish(&mut self) {
         if let Some(mut lease) = self.lease.take() {
             lease.end_time();
@@ -95,21 +117,11 @@ impl Source for Download {
             match self.intake.poll_read(cx, lease.stream()) {
                 Poll::Ready(Ok(Read::Bytes(_))) => self.clock.progress(),
                 Poll::Ready(Ok(Read::End)) => {
-                    lease.spoil(Closed::NotReusable);
-                    self.intake.end().map_err(|e| {
-                        Failure::new(Code::UpstreamReset)
-                            .detail(format!("the response's body ended early: {e}"))
-                    })?;
+                    self.ended()?;
                     break;
                 }
-                Poll::Ready(Err(error)) => {
-                    lease.spoil(Closed::Failed);
-                    return Poll::Ready(Err(Failure::new(Code::UpstreamReset).source(error)));
-                }
-                Poll::Pending => {
-                    let failure = ready!(self.clock.wait(cx, Phase::UpstreamIdle, self.idle));
-                    return Poll::Ready(Err(failure));
-                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broke(error))),
+                Poll::Pending => return self.stalls(cx).map(Err),
             }
         }
         if self.intake.is_complete() {
@@ -140,6 +152,31 @@ impl Source for Download {
 
     fn takes_upload(&self) -> bool {
         self.upload.is_some()
+    }
+
+    fn lend_pipe(&self, left: u64) -> Option<Pipe> {
+        self.lease.as_ref()?.raw_stream()?;
+        self.intake.lend_pipe(left)
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<usize, Failure>> {
+        self.drive_upload(cx);
+        let Some(stream) = self.lease.as_ref().and_then(Lease::raw_stream) else {
+            return Poll::Ready(Ok(0));
+        };
+        Poll::Ready(match self.intake.poll_fill(cx, stream, pipe) {
+            Poll::Ready(Ok(Read::Bytes(n))) => {
+                self.clock.spliced(n);
+                if self.intake.is_complete() {
+                    self.finish();
+                }
+                Ok(n)
+            }
+            Poll::Ready(Ok(Read::End)) => self.ended().map(|()| 0),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(0),
+            Poll::Ready(Err(error)) => Err(self.broke(error)),
+            Poll::Pending => Err(ready!(self.stalls(cx))),
+        })
     }
 }
 

@@ -60,6 +60,12 @@ impl Lease {
             .stream
     }
 
+    /// The stream, if bytes may go from it through a pipe.
+    pub(super) fn raw_stream(&self) -> Option<&Stream> {
+        let stream = &self.stream.as_ref()?.stream;
+        stream.takes_pipe().then_some(stream)
+    }
+
     /// Learns from a response's head whether and for how long its connection may be kept.
     pub(super) fn learn(&mut self, head: &ResponseHead, parsed: &Parsed) {
         if !parsed.keep_alive || parsed.framing == Framing::UntilClose {

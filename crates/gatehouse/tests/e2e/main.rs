@@ -31,6 +31,7 @@ mod raw_strict_upstream;
 mod reload;
 mod reload_load;
 mod retry;
+mod splice;
 mod sse;
 mod systemd;
 mod takeover;

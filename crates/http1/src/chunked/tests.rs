@@ -181,3 +181,26 @@ fn the_other_framings_count_or_wait() {
         assert!(decoder.is_done() && decoder.decode(&mut buf).unwrap().done && decoder.finish().is_ok());
     }
 }
+
+#[test]
+fn what_passes_unseen_is_counted_off() {
+    let limits = HeadLimits {
+        bytes: 64,
+        fields: 2,
+        target: 1,
+    };
+    let mut decoder = Decoder::new(Framing::Length(10), &limits);
+    decoder.pass(4);
+    assert_eq!(decoder.remaining_hint(), Some(6));
+    assert_eq!(decoder.decode(&mut b"abc".to_vec()).unwrap().data, 0..3);
+    decoder.pass(2);
+    assert_eq!(decoder.finish(), Err(BodyError::Truncated));
+    decoder.pass(1);
+    assert!(decoder.is_done());
+    let surplus = decoder.decode(&mut b"next".to_vec()).unwrap();
+    assert_eq!((surplus.consumed, surplus.done), (0, true));
+    // Where the length is not declared nothing can be counted.
+    let mut decoder = Decoder::new(Framing::Chunked, &limits);
+    decoder.pass(4);
+    assert!(!decoder.is_done());
+}

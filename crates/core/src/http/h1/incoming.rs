@@ -1,5 +1,6 @@
 //! The body of a request, read from the client as it is asked for.
 
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::ClientIo;
 use crate::body::Source;
 use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
-use crate::io::{Buffer, Clock, Intake, Pace, Phase, Read, TooSlow};
+use crate::io::{Buffer, Clock, Intake, Pace, Phase, Pipe, Read, TooSlow};
 use crate::plan::ClientPlan;
 
 /// One request body. On drop it leaves what follows it to the connection.
@@ -50,47 +51,43 @@ impl Incoming {
         }
     }
 
+    /// Bytes came: is the client as fast as it must be?
+    fn moved(&mut self, n: usize) -> Result<(), Failure> {
+        self.taken += n as u64;
+        self.pace.moved(self.taken, || self.clock.now()).map_err(too_slow)
+    }
+
+    fn stalls(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        self.pace.wait(|| self.clock.now());
+        self.clock.wait(cx, Phase::Body, self.idle).map(|f| f.close(true))
+    }
+
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
-        let Some(intake) = &mut self.intake else {
-            return Poll::Ready(Ok(false));
-        };
         loop {
+            let Some(intake) = &mut self.intake else {
+                return Poll::Ready(Ok(false));
+            };
             if intake.decode().map_err(|e| body_failure(&e))? {
-                break;
+                return Poll::Ready(Ok(!intake.data().is_empty()));
             }
             if std::mem::take(&mut self.expects_continue) {
                 let mut head = ResponseHead::default();
                 head.status = 100;
                 self.io.send_interim(&head);
             }
-            match intake.poll_read(cx, &mut self.io.stream.borrow_mut()) {
+            let read = intake.poll_read(cx, &mut self.io.stream.borrow_mut());
+            match read {
                 Poll::Ready(Ok(Read::Bytes(n))) => {
                     self.clock.progress();
-                    self.taken += n as u64;
-                    let moved = self.pace.moved(self.taken, || self.clock.now());
-                    moved.map_err(too_slow)?;
+                    self.moved(n)?;
                 }
                 Poll::Ready(Ok(Read::End)) => {
-                    return Poll::Ready(match intake.end() {
-                        Ok(()) => Ok(false),
-                        Err(_) => Err(Failure::new(Code::BadRequest)
-                            .safe_detail("the body was cut short")
-                            .close(true)),
-                    });
+                    return Poll::Ready(intake.end().map(|()| false).map_err(|_| cut_short()));
                 }
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(Failure::new(Code::ClientGone).source(error).close(true)));
-                }
-                Poll::Pending => {
-                    self.pace.wait(|| self.clock.now());
-                    return self
-                        .clock
-                        .wait(cx, Phase::Body, self.idle)
-                        .map(|f| Err(f.close(true)));
-                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(gone(error))),
+                Poll::Pending => return self.stalls(cx).map(Err),
             }
         }
-        Poll::Ready(Ok(!intake.data().is_empty()))
     }
 }
 
@@ -147,6 +144,36 @@ impl Source for Incoming {
 
     fn awaits_go_ahead(&self) -> bool {
         self.expects_continue
+    }
+
+    /// Not for more than the limit allows, which the reading side refuses.
+    fn lend_pipe(&self, left: u64) -> Option<Pipe> {
+        let within = self.io.body_bytes.get().saturating_add(left) <= self.limit;
+        if !within || self.failed || self.expects_continue || !self.io.stream.borrow().takes_pipe() {
+            return None;
+        }
+        self.intake.as_ref()?.lend_pipe(left)
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<usize, Failure>> {
+        let Some(intake) = &mut self.intake else {
+            return Poll::Ready(Ok(0));
+        };
+        let filled = intake.poll_fill(cx, &self.io.stream.borrow(), pipe);
+        let filled = match filled {
+            Poll::Ready(Ok(Read::Bytes(n))) => {
+                self.clock.spliced(n);
+                self.io.body_bytes.set(self.io.body_bytes.get() + n as u64);
+                self.io.body_read.set(intake.is_finished());
+                self.moved(n).map(|()| n)
+            }
+            Poll::Ready(Ok(Read::End)) => Err(cut_short()),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(0),
+            Poll::Ready(Err(error)) => Err(gone(error)),
+            Poll::Pending => Err(std::task::ready!(self.stalls(cx))),
+        };
+        self.failed |= filled.is_err();
+        Poll::Ready(filled)
     }
 
     fn discard_arrived(&mut self) -> bool {
@@ -217,6 +244,16 @@ fn too_slow(slow: TooSlow) -> Failure {
     Failure::new(Code::RequestTimeout)
         .limit("client.limits.min_rate", slow.rate, Some(slow.measured))
         .close(true)
+}
+
+fn cut_short() -> Failure {
+    Failure::new(Code::BadRequest)
+        .safe_detail("the body was cut short")
+        .close(true)
+}
+
+fn gone(error: io::Error) -> Failure {
+    Failure::new(Code::ClientGone).source(error).close(true)
 }
 
 fn body_failure(error: &BodyError) -> Failure {

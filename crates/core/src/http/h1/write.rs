@@ -10,7 +10,7 @@ use gatehouse_http1::{Framing, Method, Version, encode};
 use super::{ClientIo, Next};
 use crate::exchange::{ClientSide, Exchange, Response};
 use crate::failure::{Code, Failure};
-use crate::io::{Pace, Phase, SendError, Sender, Sink, TooSlow};
+use crate::io::{Pace, Phase, Pipe, SendError, Sender, Sink, TooSlow};
 
 /// Writes `response`. The connection may be kept only if `may_keep`.
 pub(super) async fn response(
@@ -143,6 +143,14 @@ impl Sink for &ClientIo {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.borrow_mut().poll_flush(cx)
+    }
+
+    fn takes_pipe(&self) -> bool {
+        self.stream.borrow().takes_pipe()
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.stream.borrow().poll_drain(cx, pipe)
     }
 }
 

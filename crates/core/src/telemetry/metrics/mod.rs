@@ -186,6 +186,8 @@ pub struct Shard {
     pub bytes_in: Count,
     /// Bytes written to client connections.
     pub bytes_out: Count,
+    /// Bytes of bodies that went from socket to socket through a pipe.
+    pub spliced: Count,
     /// What the gateway itself spent on each request.
     pub overhead: Histogram,
     failures: Counts<{ Code::COUNT }>,

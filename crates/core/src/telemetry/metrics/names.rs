@@ -120,6 +120,11 @@ pub(super) const CLIENT_BYTES: Family = counter(
     &["direction"],
     "Bytes read from and written to client connections, heads included.",
 );
+pub(super) const SPLICED: Family = counter(
+    "gatehouse_spliced_bytes_total",
+    &[],
+    "Bytes of bodies that went from socket to socket through a pipe, without being copied; in both directions.",
+);
 pub(super) const ACCEPTED: Family = counter(
     "gatehouse_connections_accepted_total",
     &["listener"],
@@ -311,6 +316,7 @@ pub const FAMILIES: &[Family] = &[
     TIMEOUTS,
     LIMITS_HIT,
     CLIENT_BYTES,
+    SPLICED,
     ACCEPTED,
     CONNECTIONS,
     REFUSED,

@@ -107,6 +107,7 @@ impl Metrics {
             &["out"],
             self.sum(|shard| shard.bytes_out.get()),
         );
+        text.single(&n::SPLICED, self.sum(|shard| shard.spliced.get()));
     }
 
     fn render_listeners(&self, text: &mut Text) {
