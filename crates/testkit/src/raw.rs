@@ -160,7 +160,14 @@ impl Raw {
     /// Says that nothing more will be sent; reading goes on.
     #[track_caller]
     pub fn half_close(&mut self) -> &mut Self {
-        self.reader.stream.shutdown(Shutdown::Write).expect("half-close");
+        if let Err(error) = self.reader.stream.shutdown(Shutdown::Write) {
+            // The other side may have reset the connection meanwhile.
+            assert_eq!(
+                error.kind(),
+                std::io::ErrorKind::NotConnected,
+                "half-close: {error}"
+            );
+        }
         self
     }
 

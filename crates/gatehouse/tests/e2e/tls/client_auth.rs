@@ -190,7 +190,7 @@ fn upstreams_learn_whose_certificate_it_was_and_nobody_can_pretend() {
     );
     let tls = answer.header("x-tls").unwrap();
     assert!(
-        tls.starts_with("TLSv1.3 TLS_AES_") && tls.ends_with(" localhost "),
+        tls.starts_with("TLSv1.3 TLS_AES_") && tls.ends_with(" localhost"),
         "{tls}"
     );
     let line = &gateway.access_log(1)[0];
