@@ -296,12 +296,12 @@ impl Stream {
     #[track_caller]
     pub fn try_answer(mut self) -> Result<Answer, h2::Error> {
         let head = self.try_head()?;
-        self.rest(head)
+        self.rest(&head)
     }
 
     /// What follows a head that was taken.
     #[track_caller]
-    pub fn rest(&mut self, head: Response<()>) -> Result<Answer, h2::Error> {
+    pub fn rest(&mut self, head: &Response<()>) -> Result<Answer, h2::Error> {
         let mut all = Vec::new();
         while let Some(piece) = self.piece()? {
             all.extend_from_slice(&piece);

@@ -164,7 +164,7 @@ fn a_slow_reader_holds_up_nobody_else() {
         assert_eq!(http2.get("/").text(), "ok");
     }
     for (stream, head) in slow.iter_mut().zip(heads) {
-        let answer = stream.rest(head).unwrap();
+        let answer = stream.rest(&head).unwrap();
         assert_eq!(Digest::of(&answer.body), Digest::of(&Noise::bytes(7, LARGE)));
     }
 }

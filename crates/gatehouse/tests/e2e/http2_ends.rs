@@ -71,7 +71,7 @@ fn an_early_answer_ends_the_upload_without_an_error() {
     let head = stream.head();
     assert_eq!(head.status(), 403);
     assert_eq!(stream.reset_by_gateway(), Reason::NO_ERROR);
-    assert_eq!(stream.rest(head).unwrap().text(), "no");
+    assert_eq!(stream.rest(&head).unwrap().text(), "no");
     assert_eq!(http2.get("/").text(), "ok");
 }
 

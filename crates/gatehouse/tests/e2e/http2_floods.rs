@@ -27,7 +27,7 @@ fn flood(gateway: &Gateway, first: &[u8], again: impl Fn(u32) -> Vec<u8>) {
             .try_for_each(|bytes| std::io::Write::write_all(&mut writer, bytes));
     });
     assert_eq!(frames.until_goaway(), ENHANCE_YOUR_CALM);
-    while frames.next().is_some() {}
+    while frames.read().is_some() {}
     drop(frames);
     gatehouse_testkit::wait::join("the flood", sending);
 }

@@ -268,7 +268,7 @@ fn frames_that_cannot_be_end_the_connection_as_the_protocol_says() {
             frames.send(kind, flags, stream, payload);
         }
         assert_eq!(frames.until_goaway(), code, "{what}");
-        while frames.next().is_some() {}
+        while frames.read().is_some() {}
     }
     gateway.wait_metric(
         "gatehouse_http2_connections_closed_total",

@@ -41,7 +41,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The error code of RST_STREAM, or of GOAWAY.
+    /// The error code of `RST_STREAM`, or of `GOAWAY`.
     pub fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
@@ -70,17 +70,18 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// An integer with a prefix of seven bits (RFC 7541 5.1).
 fn integer(out: &mut Vec<u8>, n: usize) {
+    let byte = |n: usize| u8::try_from(n).expect("seven bits and one more");
     if n < 127 {
-        out.push(n as u8);
+        out.push(byte(n));
         return;
     }
     out.push(127);
     let mut rest = n - 127;
     while rest >= 128 {
-        out.push((rest % 128) as u8 | 128);
+        out.push(byte(rest % 128 + 128));
         rest /= 128;
     }
-    out.push(rest as u8);
+    out.push(byte(rest));
 }
 
 /// The pseudo-fields of a GET of a path.
@@ -123,7 +124,7 @@ impl Frames {
 
     /// The next frame; none at the end of the connection, be it by a reset.
     #[track_caller]
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn read(&mut self) -> Option<Frame> {
         let head = self.exactly(9)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let stream = u32::from_be_bytes(head[5..9].try_into().unwrap()) & 0x7fff_ffff;
@@ -162,7 +163,7 @@ impl Frames {
     pub fn until(&mut self, what: &str, fits: impl Fn(&Frame) -> bool) -> Frame {
         loop {
             let frame = self
-                .next()
+                .read()
                 .unwrap_or_else(|| panic!("the connection ended before {what}"));
             if fits(&frame) {
                 return frame;
@@ -170,14 +171,14 @@ impl Frames {
         }
     }
 
-    /// Waits for RST_STREAM and gives its code.
+    /// Waits for `RST_STREAM` and gives its code.
     #[track_caller]
     pub fn until_reset(&mut self, stream: u32) -> u32 {
         self.until("RST_STREAM", |f| f.kind == RST_STREAM && f.stream == stream)
             .code()
     }
 
-    /// Waits for GOAWAY and gives its code.
+    /// Waits for `GOAWAY` and gives its code.
     #[track_caller]
     pub fn until_goaway(&mut self) -> u32 {
         self.until("GOAWAY", |f| f.kind == GOAWAY).code()
@@ -189,7 +190,7 @@ impl Frames {
         self.send(PING, 0, 0, b"sync-all");
         let mut seen = Vec::new();
         loop {
-            let frame = self.next().expect("an answer to PING");
+            let frame = self.read().expect("an answer to PING");
             if frame.kind == PING && frame.flags & ACK != 0 {
                 return seen;
             }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use h2::Reason;
 
+use super::HEADER;
 use super::outward::Refusals;
 use crate::config;
 use crate::telemetry::metrics::Http2Closed;
@@ -23,8 +24,6 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EXPLAINS: u64 = 64;
 /// Frames more that a request explains: its priority, and windows for its answer.
 const PER_REQUEST: u64 = 4;
-/// Bytes of a frame's header.
-const HEADER: usize = 9;
 /// Bytes of a setting (RFC 9113 6.5.1).
 const SETTING: usize = 6;
 /// Uploads that are followed at a time; with more, what comes after their end is left to the library.
@@ -218,9 +217,8 @@ impl Guard {
 
     /// A frame begins.
     fn frame(&mut self, sent: u64) -> Result<(), Breach> {
-        let [a, b, c, kind, flags, d, e, f, g] = self.header;
-        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        let stream = u32::from_be_bytes([d & 0x7f, e, f, g]);
+        let [.., kind, flags, _, _, _, _] = self.header;
+        let (length, stream) = (super::length(&self.header), super::stream_id(&self.header));
         self.skip = length;
         self.in_settings = kind == SETTINGS;
         // RFC 9113 6: each type that has a fixed length.

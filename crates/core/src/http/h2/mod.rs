@@ -45,6 +45,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// What a field counts beside its bytes in the size of a header list (RFC 9113 6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
+/// Bytes of a frame's header (RFC 9113 4.1).
+const HEADER: usize = 9;
+
 /// A client's connection, ready to be served.
 pub(crate) struct Client {
     connection: Rc<Connection>,
@@ -361,4 +364,14 @@ async fn linger(worker: &Worker, wire: &Wire, clock: &Clock, after: Duration) {
         }
     })
     .await;
+}
+
+/// The length of the payload of a frame with this header.
+fn length([a, b, c, ..]: &[u8; HEADER]) -> usize {
+    usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c)
+}
+
+/// The stream of a frame with this header.
+fn stream_id([.., a, b, c, d]: &[u8; HEADER]) -> u32 {
+    u32::from_be_bytes([a & 0x7f, *b, *c, *d])
 }

@@ -1,7 +1,7 @@
 //! Looks at the frames that the library sends, for what it refuses by itself: it says so to nobody else.
 
-/// Bytes of a frame's header.
-const HEADER: usize = 9;
+use super::HEADER;
+
 const RST_STREAM: u8 = 3;
 /// `PROTOCOL_ERROR` and `REFUSED_STREAM` (RFC 9113 7).
 const MALFORMED: u8 = 1;
@@ -51,8 +51,8 @@ impl Outward {
             self.have += 1;
             if self.have == HEADER {
                 self.have = 0;
-                let [a, b, c, kind, ..] = self.header;
-                let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                let [_, _, _, kind, ..] = self.header;
+                let length = super::length(&self.header);
                 if kind == RST_STREAM {
                     self.code = length;
                 } else {
