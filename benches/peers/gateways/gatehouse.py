@@ -16,7 +16,7 @@ class Gatehouse(Gateway):
     peer = False                       # it is compared with the best peer
     unsupported = {"policy": NO_POLICY, "policy_rs256": NO_POLICY,
                    "tls": NO_TLS, "tls_h2": NO_TLS, "tls_handshake": NO_TLS,
-                   "conn10k_tls": NO_TLS, "h2c": "no HTTP/2 yet"}
+                   "conn10k_tls": NO_TLS}
     log_fields = {"method": "method", "path": "path", "status": "status",
                   "latency": "latency_ms", "request_id": "request_id"}
 

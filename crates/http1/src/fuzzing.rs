@@ -5,10 +5,11 @@
 use crate::byte;
 use crate::chunked::{BodyError, Decoder};
 use crate::framing::Framing;
+use crate::head::parts::{Assembly, Pseudo};
 use crate::head::request::{RequestHead, parse_request};
 use crate::head::response::{RequestKind, ResponseHead, parse_response};
 use crate::head::target::TargetForm;
-use crate::head::{HeadError, HeadLimits, Parsed};
+use crate::head::{HeadError, HeadLimits, Parsed, Version};
 use crate::headers::{Field, Headers};
 use crate::known::Known;
 use crate::{encode, trailers};
@@ -38,6 +39,58 @@ pub fn request_head(data: &[u8]) {
         _ => assert!(head.path().starts_with('/') || head.path() == "*"),
     }
     assert!(head.headers.all(Known::Host).count() <= 1);
+}
+
+/// A request head in parts, a line each: method, scheme, authority, path, then fields; an empty one is absent. What is
+/// accepted can be written as text, and is read as the same request from it.
+pub fn request_parts(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut lines = text.split('\n');
+    let mut part = || lines.next().filter(|part| !part.is_empty());
+    let pseudo = Pseudo {
+        method: part().unwrap_or_default(),
+        scheme: part(),
+        authority: part(),
+        path: part(),
+    };
+    let mut head = RequestHead::new();
+    let Ok(mut assembly) = Assembly::begin(&mut head, &LIMITS, Version::Http2, &pseudo) else {
+        return;
+    };
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        if assembly.field(name.as_bytes(), value.as_bytes()).is_err() {
+            return;
+        }
+    }
+    let Ok(declared) = assembly.end() else { return };
+    check_fields(&head.headers);
+    assert_eq!(head.headers.all(Known::Host).count(), 1);
+    assert!(!head.authority().is_empty() && head.headers.all(Known::Cookie).count() <= 1);
+    if head.form() == TargetForm::Authority {
+        return;
+    }
+    let framing = declared.length.map_or(Framing::None, Framing::Length);
+    let wire = write(&head, framing);
+    let mut again = RequestHead::new();
+    let generous = HeadLimits {
+        bytes: 4096,
+        fields: 64,
+        target: 4096,
+    };
+    let result = parse_request(&wire, &generous, &mut again);
+    assert!(
+        matches!(result, Ok(Some(_))),
+        "{result:?} for {}",
+        wire.escape_ascii()
+    );
+    assert_eq!(
+        (&again.method, again.path(), again.query(), again.authority()),
+        (&head.method, head.path(), head.query(), head.authority())
+    );
+    assert_eq!(again.headers.len(), head.headers.len());
 }
 
 /// A response head to any kind of request; the first byte chooses the kind.

@@ -110,6 +110,11 @@ impl KnownSet {
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+
+    /// Whether the name is one of them.
+    pub const fn contains(self, known: Known) -> bool {
+        self.0 & known.bit() != 0
+    }
 }
 
 impl Headers {

@@ -7,7 +7,7 @@ use crate::known::Known as K;
 
 /// Whether a trailer of this name is refused: framing, routing, authentication, hop-by-hop, request controls, and what
 /// says how the content is to be read.
-pub(crate) fn is_forbidden(known: Option<K>, name: &[u8]) -> bool {
+pub fn is_forbidden(known: Option<K>, name: &[u8]) -> bool {
     match known.or_else(|| K::lookalike(name)) {
         Some(known) => FORBIDDEN & known.bit() != 0,
         None => FORBIDDEN_NAMES

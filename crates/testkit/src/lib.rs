@@ -18,6 +18,7 @@ pub mod client;
 pub mod digest;
 pub mod gate;
 pub mod gateway;
+pub mod h2;
 pub mod headers;
 pub mod metrics;
 pub mod proxy_protocol;

@@ -162,11 +162,7 @@ impl Raw {
     pub fn half_close(&mut self) -> &mut Self {
         if let Err(error) = self.reader.stream.shutdown(Shutdown::Write) {
             // The other side may have reset the connection meanwhile.
-            assert_eq!(
-                error.kind(),
-                std::io::ErrorKind::NotConnected,
-                "half-close: {error}"
-            );
+            assert_eq!(error.kind(), io::ErrorKind::NotConnected, "half-close: {error}");
         }
         self
     }

@@ -12,6 +12,8 @@ pub struct Client {
     pub timeouts: ClientTimeouts,
     /// How much a client may send.
     pub limits: ClientLimits,
+    /// What a client may do on a connection of HTTP/2.
+    pub http2: Http2,
     /// What is done with header names that have an underscore and equal a known name once it is a hyphen,
     /// such as `Content_Length`: many servers take the one for the other.
     pub underscores: Underscores,
@@ -85,6 +87,45 @@ impl Default for ClientLimits {
             requests_per_connection: 1_000_000,
             handshakes: 2048,
             min_rate: Size::bytes(240),
+        }
+    }
+}
+
+/// What a client may do on a connection of HTTP/2.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http2 {
+    /// Requests at a time on one connection. Above: the request is refused, and may be tried again. From 1 to
+    /// 100000.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_concurrent_streams: u32,
+    /// Bytes of a request's body that a client may send before they are passed on. From 16KiB to 16MiB.
+    pub stream_window: Size,
+    /// The same for all requests of a connection together. From 64KiB to 256MiB.
+    pub connection_window: Size,
+    /// Requests that a client may take back within ten seconds, or begin in vain because there are as many as there may
+    /// be. Above: the connection is closed. At least 1.
+    #[schemars(range(min = 1))]
+    pub max_resets: u32,
+    /// Malformed requests within ten seconds. Above: the connection is closed. At least 1.
+    #[schemars(range(min = 1))]
+    pub max_malformed: u32,
+    /// Frames within ten seconds that ask for work but bring no request on: `SETTINGS`, `PING`, `PRIORITY`, empty
+    /// and unknown ones; `WINDOW_UPDATE` too, as far as there are more than what was sent explains. Above: the
+    /// connection is closed. At least 100.
+    #[schemars(range(min = 100))]
+    pub max_control_frames: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            stream_window: Size::kib(256),
+            connection_window: Size::mib(1),
+            max_resets: 500,
+            max_malformed: 100,
+            max_control_frames: 2000,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::num::NonZeroU16;
 
 /// What a listener speaks unless it says otherwise.
-const DEFAULT_PROTOCOLS: &[Protocol] = &[Protocol::Http1];
+const DEFAULT_PROTOCOLS: &[Protocol] = &[Protocol::Http2, Protocol::Http1];
 
 /// An address to accept connections on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +19,8 @@ pub struct Listener {
     /// TLS on every connection. Absent: HTTP in the clear.
     #[serde(default)]
     pub tls: Option<ListenerTls>,
-    /// Protocols that are spoken, the preferred first. With TLS the client chooses among them (ALPN).
+    /// Protocols that are spoken, the preferred first. With TLS they are agreed on in the handshake (ALPN); in the
+    /// clear, HTTP/2 is for clients that begin with it (RFC 9113 3.3).
     #[serde(default = "Listener::default_protocols")]
     pub protocols: Vec<Protocol>,
     /// Answers every request with a redirect to the same place over HTTPS: `true`, or the port HTTPS is at if that
@@ -64,6 +65,11 @@ impl Listener {
 
     fn default_protocols() -> Vec<Protocol> {
         DEFAULT_PROTOCOLS.to_vec()
+    }
+
+    /// True if `protocol` is spoken here.
+    pub fn speaks(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
     }
 
     const fn default_backlog() -> u32 {

@@ -25,7 +25,7 @@ mod upstream;
 pub mod yaml;
 
 pub use check::{Broken, compile_regex};
-pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
+pub use client::{Client, ClientLimits, ClientTimeouts, Http2, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};

@@ -104,29 +104,23 @@ pub struct Forwarding {
 #[derive(Debug, Clone)]
 struct Via {
     name: String,
-    http10: String,
-    http11: String,
+    /// The whole line for each version, in the order of `Version`.
+    lines: [String; 4],
 }
 
 impl Via {
     const START: &str = "via: ";
 
     fn new(name: &str) -> Self {
-        let line = |version| format!("{}{version} {name}\r\n", Self::START);
         Self {
             name: name.to_owned(),
-            http10: line("1.0"),
-            http11: line("1.1"),
+            lines: ["1.0", "1.1", "2", "3"].map(|version| format!("{}{version} {name}\r\n", Self::START)),
         }
     }
 
     /// The whole line for a message that came in this version.
     fn line(&self, version: Version) -> &str {
-        if version == Version::Http10 {
-            &self.http10
-        } else {
-            &self.http11
-        }
+        &self.lines[version as usize]
     }
 
     fn value(&self, version: Version) -> &str {

@@ -5,6 +5,7 @@ pub mod client_ip;
 pub(crate) mod date;
 pub(crate) mod edge;
 pub mod h1;
+pub(crate) mod h2;
 pub mod hop;
 pub mod id;
 pub mod normalize;

@@ -36,7 +36,7 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<Shape, Failure> {
     }
     if head.headers.contains(Known::Expect) {
         let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
-        if head.version == Version::Http11 && !head.headers.list(Known::Expect).all(is_known) {
+        if head.version != Version::Http10 && !head.headers.list(Known::Expect).all(is_known) {
             return Err(Failure::new(Code::ExpectationFailed));
         }
         if head.version == Version::Http10 || matches!(ex.request.body, Body::Empty) {

@@ -16,10 +16,11 @@ use tokio::sync::oneshot;
 use super::admission::{Admitted, Refused as NotAdmitted};
 use super::socket::{self, Bound, SocketFile};
 use super::{ListenerState, Queue, handshake, last, proxy_protocol};
+use crate::config::Protocol;
 use crate::exchange::Connection;
 use crate::gateway::Gateway;
 use crate::http::address::PeerLines;
-use crate::http::h1;
+use crate::http::{h1, h2};
 use crate::io::{Buffer, Clock, Phase, Stream};
 use crate::telemetry::metrics::Refused;
 use crate::worker::{Command, Worker};
@@ -259,14 +260,40 @@ fn serve(worker: &Rc<Worker>, stream: Stream, admission: Admission) {
     let worker = worker.clone();
     let arriving = Box::pin(arrive(worker.clone(), stream, admission));
     tokio::task::spawn_local(async move {
-        if let Some(client) = arriving.await {
-            client.serve(worker).await;
+        match arriving.await {
+            Some(Driver::Http1(client)) => client.serve(worker).await,
+            Some(Driver::Http2(client)) => Box::pin(client.serve(worker)).await,
+            None => {}
         }
     });
 }
 
+/// A connection and what drives it.
+enum Driver {
+    Http1(h1::Client),
+    Http2(h2::Client),
+}
+
+/// Chooses what drives a connection: what was agreed on in the handshake (ALPN). Without that it is HTTP/1,
+/// which hands over if the client begins with HTTP/2 in the clear, unless the listener speaks that only.
+fn driver(worker: &Worker, connection: Rc<Connection>, stream: Stream, first: Option<Buffer>) -> Driver {
+    let is_http2 = match connection.tls.as_ref().map_or("", |tls| tls.alpn) {
+        "" => {
+            let plan = worker.plan();
+            let listener = plan.listeners.get(&*connection.listener.name);
+            listener.is_some_and(|listener| !listener.speaks(Protocol::Http1))
+        }
+        agreed => agreed == "h2",
+    };
+    if !is_http2 {
+        return Driver::Http1(h1::Client::new(worker, connection, stream, first));
+    }
+    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
+    Driver::Http2(h2::Client::new(connection, stream, first, clock))
+}
+
 /// Finds out who connects. `None`: the connection is refused, which was counted.
-async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) -> Option<h1::Client> {
+async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) -> Option<Driver> {
     let Admission {
         peer,
         listener,
@@ -307,7 +334,7 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
         _open: Open::new(&worker, listener.clone(), admitted, load),
         listener,
     });
-    Some(h1::Client::new(&worker, connection, stream, first))
+    Some(driver(&worker, connection, stream, first))
 }
 
 /// Counts a served connection for its listener, its worker and its client's caps.

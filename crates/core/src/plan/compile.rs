@@ -248,6 +248,7 @@ fn client(client: &config::Client) -> ClientPlan {
             limits.fields,
             usize::try_from(limits.target.get()).unwrap_or(usize::MAX),
         ),
+        http2: client.http2.clone(),
         underscores: client.underscores,
     }
 }

@@ -98,6 +98,8 @@ pub struct ClientPlan {
     pub limits: ClientLimits,
     /// How large a head may be.
     pub head: HeadLimits,
+    /// What a client may do on a connection of HTTP/2.
+    pub http2: config::Http2,
     /// What becomes of field names with an underscore that look like known ones.
     pub underscores: Underscores,
 }

@@ -121,6 +121,7 @@ impl Exchange {
         let (worker, record) = (&self.worker, &self.record);
         let shard = &worker.metrics;
         shard.in_flight.dec();
+        shard.spoke(self.request.head.version);
         shard.bytes_in.add(record.bytes_in);
         shard.bytes_out.add(record.bytes_out);
         shard.overhead.observe(latency.saturating_sub(upstream_time));

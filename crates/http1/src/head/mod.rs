@@ -6,6 +6,7 @@
 pub(crate) mod authority;
 pub(crate) mod line;
 pub(crate) mod method;
+pub(crate) mod parts;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod target;
@@ -14,20 +15,25 @@ use crate::framing::Framing;
 
 pub(crate) const LONE_LF: &str = "a line ends with a lone LF";
 
-/// The protocol version of a message; no other is accepted.
+/// The protocol version of a message. Text is accepted as HTTP/1.0 or 1.1 only; the others are for heads that came in
+/// parts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Version {
     Http10,
     #[default]
     Http11,
+    Http2,
+    Http3,
 }
 
 impl Version {
-    /// The version as written in a start line.
+    /// The version as written in a start line, or as it would be.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+            Self::Http3 => "HTTP/3",
         }
     }
 }

@@ -94,6 +94,31 @@ impl RequestHead {
         (self.target.authority(), &mut self.headers)
     }
 
+    /// Takes a target that came in parts, of which the bytes were looked at; the method is set already.
+    pub(crate) fn load_target(
+        &mut self,
+        scheme: Option<&str>,
+        authority: Option<&str>,
+        path: &str,
+    ) -> Result<(), HeadError> {
+        self.target.load_parts(&self.method, scheme, authority, path)
+    }
+
+    /// RFC 9113 8.3.1: an authority, or `Host`, or both if they agree. `Host` then stands among the fields.
+    pub(crate) fn check_authority(&mut self) -> Result<(), HeadError> {
+        match self.headers.get(Known::Host) {
+            Some(value) => self.target.load_host(value),
+            None if self.target.authority().is_empty() => {
+                Err(HeadError::Malformed("neither an authority nor Host"))
+            }
+            None => {
+                self.headers
+                    .append(Known::Host, self.target.authority().as_bytes());
+                Ok(())
+            }
+        }
+    }
+
     /// The target as received, for logs.
     pub fn raw_target(&self) -> &str {
         self.target.raw()

@@ -69,6 +69,42 @@ impl Target {
         self.load_absolute(raw, method)
     }
 
+    /// Takes a target in parts, as HTTP/2 and HTTP/3 send it (RFC 9113 8.3.1); `self` is clear.
+    pub(crate) fn load_parts(
+        &mut self,
+        method: &Method,
+        scheme: Option<&str>,
+        authority: Option<&str>,
+        path: &str,
+    ) -> Result<(), HeadError> {
+        if let Some(scheme) = scheme {
+            self.scheme = Some(known_scheme(scheme)?);
+        }
+        if *method == Method::Connect {
+            let authority = authority.unwrap_or_default();
+            self.text.push_str(authority);
+            self.raw = authority.len();
+            return self.load_authority(authority);
+        }
+        self.text.push_str(path);
+        self.raw = path.len();
+        match path {
+            "*" if *method == Method::Options => {
+                self.form = TargetForm::Asterisk;
+                self.path = 0..1;
+            }
+            _ if path.starts_with('/') => self.load_path(0)?,
+            _ => return Err(HeadError::Malformed("the path does not begin with a slash")),
+        }
+        if let Some(authority) = authority {
+            if Authority::parse(authority).is_none() {
+                return Err(HeadError::Malformed("the target's host or port is invalid"));
+            }
+            self.authority = self.push(authority);
+        }
+        Ok(())
+    }
+
     fn load_authority(&mut self, raw: &str) -> Result<(), HeadError> {
         if Authority::parse(raw).is_none_or(|authority| authority.port.is_none()) {
             return Err(HeadError::Malformed("the target of CONNECT is no host and port"));
@@ -83,15 +119,7 @@ impl Target {
             return Err(HeadError::Malformed("the target is neither a path nor a URI"));
         };
         self.form = TargetForm::Absolute;
-        self.scheme = Some(if scheme.eq_ignore_ascii_case("http") {
-            "http"
-        } else if scheme.eq_ignore_ascii_case("https") {
-            "https"
-        } else {
-            return Err(HeadError::Malformed(
-                "the target's scheme is neither http nor https",
-            ));
-        });
+        self.scheme = Some(known_scheme(scheme)?);
         let start = raw.len() - rest.len();
         let end = rest.find(['/', '?']).map_or(raw.len(), |at| start + at);
         if Authority::parse(&raw[start..end]).is_none() {
@@ -208,6 +236,18 @@ impl Target {
 
     fn part(&self, range: Range<usize>) -> &str {
         self.text.get(range).unwrap_or_default()
+    }
+}
+
+fn known_scheme(scheme: &str) -> Result<&'static str, HeadError> {
+    if scheme.eq_ignore_ascii_case("http") {
+        Ok("http")
+    } else if scheme.eq_ignore_ascii_case("https") {
+        Ok("https")
+    } else {
+        Err(HeadError::Malformed(
+            "the target's scheme is neither http nor https",
+        ))
     }
 }
 

@@ -9,11 +9,12 @@ use crate::samples::{REQUESTS, RESPONSES};
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 4] = [
+const TARGETS: [(&str, Check); 5] = [
     ("request_head", fuzzing::request_head),
     ("response_head", fuzzing::response_head),
     ("chunked", fuzzing::chunked),
     ("reserialise", fuzzing::reserialise),
+    ("request_parts", fuzzing::request_parts),
 ];
 
 #[test]
@@ -41,6 +42,7 @@ fn every_mutation_holds() {
             let wire = mutate(&mut random, sample, &samples);
             fuzzing::request_head(&wire);
             fuzzing::reserialise(&wire);
+            fuzzing::request_parts(&[b"GET\nhttp\nhost\n/\n".as_slice(), wire.as_slice()].concat());
             let step = u8::try_from(random.below(40)).unwrap();
             fuzzing::response_head(&[&[u8::try_from(nth).unwrap()], wire.as_slice()].concat());
             fuzzing::chunked(&[&[step], wire.as_slice()].concat());

@@ -100,6 +100,22 @@ impl<'a> Check<'a> {
             Size::bytes(64),
             limits.head.max(Size::bytes(64)),
         );
+        let http2 = &self.config.client.http2;
+        let at = "client.http2";
+        self.in_range(
+            at,
+            "stream_window",
+            http2.stream_window,
+            Size::kib(16),
+            Size::mib(16),
+        );
+        self.in_range(
+            at,
+            "connection_window",
+            http2.connection_window,
+            Size::kib(64),
+            Size::mib(256),
+        );
     }
 
     fn versions(&mut self) {

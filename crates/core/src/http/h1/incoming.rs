@@ -240,7 +240,7 @@ impl ClientSide for ClientIo {
     }
 }
 
-fn too_slow(slow: TooSlow) -> Failure {
+pub(in crate::http) fn too_slow(slow: TooSlow) -> Failure {
     Failure::new(Code::RequestTimeout)
         .limit("client.limits.min_rate", slow.rate, Some(slow.measured))
         .close(true)
@@ -256,7 +256,7 @@ fn gone(error: io::Error) -> Failure {
     Failure::new(Code::ClientGone).source(error).close(true)
 }
 
-fn body_failure(error: &BodyError) -> Failure {
+pub(in crate::http) fn body_failure(error: &BodyError) -> Failure {
     let text = match error {
         BodyError::BadChunk(what) | BodyError::BadTrailer(what) => *what,
         BodyError::TrailersTooLarge => "the trailer section is too large",

@@ -20,15 +20,19 @@ use std::time::{Duration, Instant};
 use gatehouse_http1::{self as http1, Framing, HeadError, Known, Parsed};
 
 use crate::body::Body;
+use crate::config::Protocol;
 use crate::exchange::{Connection, Exchange, Request, Response};
 use crate::failure::{Code, Failure};
 use crate::gateway::PlanRef;
+use crate::http::h2;
 use crate::io::{Buffer, Clock, Phase, Stream, Total};
 use crate::proxy;
 use crate::worker::Worker;
 
 use incoming::Incoming;
+pub(in crate::http) use incoming::{body_failure, too_slow};
 use switch::Switched;
+pub(in crate::http) use write::takes_upload;
 
 /// How soon a request must follow the last for the memory of that to be used again. Longer pauses give it back.
 const CLOSELY: Duration = Duration::from_millis(40);
@@ -45,6 +49,8 @@ enum Next {
     Linger,
     /// It speaks another protocol from here on.
     Switch(Box<Switched>),
+    /// It is one of HTTP/2; what was read of it is left over.
+    Http2,
 }
 
 /// The connection, shared by the driver and the body of the request it is reading.
@@ -113,8 +119,19 @@ impl Client {
                 Next::Cut => return,
                 Next::Linger => return Box::pin(linger(&worker, io, clock)).await,
                 Next::Switch(switched) => return Box::pin(switched.serve(io.clone())).await,
+                Next::Http2 => break,
             }
         }
+        if let Some(client) = self.into_http2() {
+            Box::pin(client.serve(worker)).await;
+        }
+    }
+
+    /// The same connection for the other driver. Between requests nobody else holds its stream.
+    fn into_http2(self) -> Option<h2::Client> {
+        let io = Rc::into_inner(self.io)?;
+        let (stream, first) = (io.stream.into_inner(), io.leftover.into_inner());
+        Some(h2::Client::new(self.connection, stream, first, self.clock))
     }
 }
 
@@ -192,6 +209,7 @@ async fn request(
     let (parsed, buffer, started) = match read_head(worker, &plan, io, clock, &mut request).await {
         Ok(Some(read)) => read,
         Ok(None) => return Next::Close,
+        Err(_) if speaks_http2(&plan, connection, io) => return Next::Http2,
         Err(failure) => {
             let ex = Exchange::begin(worker, plan, connection, clock, request, Instant::now());
             return Box::pin(refuse(ex, io, &failure)).await;
@@ -233,7 +251,7 @@ async fn request(
 }
 
 /// Has the request answered; a panic on the way becomes an `internal` failure of this one exchange.
-async fn answer(ex: &mut Exchange) -> Response {
+pub(in crate::http) async fn answer(ex: &mut Exchange) -> Response {
     let outcome = {
         let mut handled = pin!(proxy::handle(ex));
         poll_fn(
@@ -293,7 +311,13 @@ async fn read_head(
                         buffer.grow((buffer.capacity() * 2).min(limits.bytes + crate::io::SMALL));
                     }
                 }
-                Err(error) => return Err(head_failure(&error)),
+                Err(error) => {
+                    let failure = head_failure(&error);
+                    if error == HeadError::UnsupportedVersion {
+                        *io.leftover.borrow_mut() = Some(buffer);
+                    }
+                    return Err(failure);
+                }
             }
         }
         let read = poll_fn(|cx| {
@@ -319,6 +343,24 @@ async fn read_head(
     }
 }
 
+/// True if a head of an unknown version is the beginning of a connection of HTTP/2 (RFC 9113 3.3), which only
+/// comes unannounced in the clear. The rest of its preface is looked at by the other driver.
+fn speaks_http2(plan: &PlanRef, connection: &Connection, io: &ClientIo) -> bool {
+    let preface = h2::guard::PREFACE;
+    let begins = |buffer: &Buffer| {
+        let n = buffer.len().min(preface.len());
+        buffer.part(0..n) == &preface[..n]
+    };
+    let leftover = io.leftover.borrow();
+    connection.requests.get() == 0
+        && connection.scheme == "http"
+        && leftover.as_ref().is_some_and(begins)
+        && plan
+            .listeners
+            .get(&*connection.listener.name)
+            .is_some_and(|listener| listener.speaks(Protocol::Http2))
+}
+
 /// True if nothing of a request is there: at most the line end that some clients send after a body (RFC 9112 2.2).
 fn is_blank(buffer: &Buffer) -> bool {
     matches!(buffer.data(), [] | b"\r" | b"\r\n")
@@ -329,7 +371,7 @@ fn next_request(buffer: Buffer) -> Option<Buffer> {
     (!matches!(buffer.data(), [] | b"\r\n")).then_some(buffer)
 }
 
-fn head_failure(error: &HeadError) -> Failure {
+pub(in crate::http) fn head_failure(error: &HeadError) -> Failure {
     let with = |code, setting, limit: usize, measured: usize| {
         Failure::new(code).limit(setting, limit as u64, Some(measured as u64))
     };

@@ -165,7 +165,7 @@ fn is_much(ex: &Exchange) -> bool {
 }
 
 /// True if the response body itself still sends the request's body upstream.
-fn takes_upload(response: &Response) -> bool {
+pub(in crate::http) fn takes_upload(response: &Response) -> bool {
     matches!(&response.body, crate::body::Body::Source(source) if source.takes_upload())
 }
 

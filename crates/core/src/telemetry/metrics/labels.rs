@@ -136,6 +136,49 @@ impl Shaken {
     }
 }
 
+/// Why a connection of HTTP/2 was closed for what the client did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Http2Closed {
+    /// It took too many of its requests back.
+    Resets,
+    /// Too many frames that bring no request on.
+    ControlFrames,
+    /// Too many malformed requests.
+    Malformed,
+    /// Another bound of the protocol: continuations, heads far too large, small pieces of data.
+    Calm,
+    /// More data than it had room for.
+    FlowControl,
+    /// A head that cannot be decompressed.
+    Compression,
+    /// A frame that is too large or too small.
+    FrameSize,
+    /// A request that went on after its end.
+    StreamClosed,
+    /// Any other breach of the protocol.
+    Protocol,
+}
+
+impl Http2Closed {
+    /// Label values, in the order of the enum.
+    pub const NAMES: [&'static str; 9] = [
+        "resets",
+        "control_frames",
+        "malformed",
+        "enhance_your_calm",
+        "flow_control",
+        "compression",
+        "frame_size",
+        "stream_closed",
+        "protocol",
+    ];
+
+    /// The name as a label value.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
 /// Why an upstream connection was closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closed {
@@ -224,13 +267,18 @@ impl Lookup {
 
 /// The settings whose bounds are counted when hit, by their keys in the document, `*` for any name; anything
 /// else counts as the last one.
-pub(super) const LIMITS: [&str; 12] = [
+pub(super) const LIMITS: [&str; 17] = [
     "client.limits.handshakes",
     "client.limits.head",
     "client.limits.fields",
     "client.limits.target",
     "client.limits.body",
     "client.limits.min_rate",
+    "client.http2",
+    "client.http2.max_concurrent_streams",
+    "client.http2.max_resets",
+    "client.http2.max_malformed",
+    "client.http2.max_control_frames",
     "routes.*.max_body",
     "listeners.*.max_connections",
     "listeners.*.max_connections_per_client",

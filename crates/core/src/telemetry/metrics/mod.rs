@@ -20,7 +20,7 @@ use std::{
 
 pub use count::{Count, Counts, PerWorker};
 pub use histogram::{Histogram, Total};
-pub use labels::{Closed, Lookup, Phase, Refused, Shaken, TunnelEnd, Unshaken};
+pub use labels::{Closed, Http2Closed, Lookup, Phase, Refused, Shaken, TunnelEnd, Unshaken};
 pub use names::{FAMILIES, Family, Type, metrics_markdown};
 pub use series::{
     Done, EndpointShard, EndpointStats, ListenerStats, NONE, OVERFLOW, RouteStats, Series, UpstreamShard,
@@ -28,6 +28,7 @@ pub use series::{
 };
 
 use crate::failure::Code;
+use gatehouse_http1::Version;
 
 /// Certificates with a series of their own.
 const MOST_CERTIFICATES: usize = 1000;
@@ -190,12 +191,25 @@ pub struct Shard {
     pub spliced: Count,
     /// What the gateway itself spent on each request.
     pub overhead: Histogram,
+    /// By version, in the order of `Version`.
+    protocols: Counts<4>,
+    http2_closed: Counts<{ Http2Closed::NAMES.len() }>,
     failures: Counts<{ Code::COUNT }>,
     timeouts: Counts<{ Phase::NAMES.len() }>,
     limits: Counts<{ labels::LIMITS.len() }>,
 }
 
 impl Shard {
+    /// Counts an exchange by the version of its request.
+    pub fn spoke(&self, version: Version) {
+        self.protocols.at(version as usize).inc();
+    }
+
+    /// Counts a connection of HTTP/2 closed for what the client did.
+    pub fn http2_closed(&self, why: Http2Closed) {
+        self.http2_closed.at(why as usize).inc();
+    }
+
     /// Counts an exchange that failed.
     pub fn failed(&self, code: Code) {
         self.failures.at(code.index()).inc();

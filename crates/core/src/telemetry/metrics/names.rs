@@ -75,6 +75,16 @@ pub(super) const REQUESTS: Family = counter(
     &["route", "version", "status"],
     "Requests answered. Uncommon statuses are counted by class, as 4xx.",
 );
+pub(super) const PROTOCOLS: Family = counter(
+    "gatehouse_protocol_requests_total",
+    &["protocol"],
+    "Requests answered, by the protocol they came in.",
+);
+pub(super) const HTTP2_CLOSED: Family = counter(
+    "gatehouse_http2_connections_closed_total",
+    &["reason"],
+    "Client connections of HTTP/2 closed for what the client did, by reason.",
+);
 pub(super) const REQUEST_DURATION: Family = histogram(
     "gatehouse_request_duration_seconds",
     ROUTE,
@@ -307,6 +317,7 @@ pub(super) const FILES: Family = gauge("process_open_fds", &[], "Open file descr
 /// Every metric, in the order they are exposed.
 pub const FAMILIES: &[Family] = &[
     REQUESTS,
+    PROTOCOLS,
     REQUEST_DURATION,
     REQUEST_BYTES,
     RESPONSE_BYTES,
@@ -323,6 +334,7 @@ pub const FAMILIES: &[Family] = &[
     HANDSHAKES,
     HANDSHAKE_FAILURES,
     CERTIFICATE_EXPIRY,
+    HTTP2_CLOSED,
     UPSTREAM_DURATION,
     ATTEMPTS,
     RETRIES,

@@ -8,19 +8,23 @@ use std::sync::{Arc, PoisonError};
 use super::{
     Metrics,
     histogram::{LABELS, Total},
-    labels::{self, Closed, LIMITS, Lookup, Phase, Refused, STATUSES, Shaken, TunnelEnd, Unshaken},
+    labels::{
+        self, Closed, Http2Closed, LIMITS, Lookup, Phase, Refused, STATUSES, Shaken, TunnelEnd, Unshaken,
+    },
     names::{self as n, Family},
     process::Process,
     series::{ListenerStats, NONE, SORTS, UpstreamShard, UpstreamStats},
     unix_seconds,
 };
 use crate::failure::Code;
+use gatehouse_http1::Version;
 
 impl Metrics {
     /// All metrics as text, for `/metrics`. Content type `text/plain; version=0.0.4`.
     pub fn render(&self) -> String {
         let mut text = Text::default();
         self.render_routes(&mut text);
+        self.render_protocols(&mut text);
         self.render_requests(&mut text);
         self.render_listeners(&mut text);
         self.render_upstreams(&mut text);
@@ -68,6 +72,20 @@ impl Metrics {
         text.family(&n::RESPONSE_BYTES);
         for (labels, .., bytes) in &totals {
             text.sample(&n::RESPONSE_BYTES, labels, bytes.1);
+        }
+    }
+
+    fn render_protocols(&self, text: &mut Text) {
+        const VERSIONS: [Version; 4] = [Version::Http10, Version::Http11, Version::Http2, Version::Http3];
+        text.family(&n::PROTOCOLS);
+        for version in VERSIONS {
+            let count = self.sum(|shard| shard.protocols.at(version as usize).get());
+            text.sample(&n::PROTOCOLS, &[version.as_str()], count);
+        }
+        text.family(&n::HTTP2_CLOSED);
+        for (i, reason) in Http2Closed::NAMES.iter().enumerate() {
+            let count = self.sum(|shard| shard.http2_closed.at(i).get());
+            text.sample(&n::HTTP2_CLOSED, &[reason], count);
         }
     }
 

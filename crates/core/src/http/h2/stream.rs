@@ -1,0 +1,84 @@
+//! One request on a connection of HTTP/2 and its answer.
+//!
+//! Each has its own clock and its own future, which belongs to the connection and ends with it.
+
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use ::http::request;
+use gatehouse_http1::HeadError;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+
+use super::incoming::{Incoming, Side};
+use super::piece::Piece;
+use super::wire::Wire;
+use super::{head, write};
+use crate::body::Body;
+use crate::exchange::{ClientSide, Connection, Exchange, Request};
+use crate::failure::{Code, Failure};
+use crate::http::h1;
+use crate::io::{Clock, Total};
+use crate::proxy;
+use crate::worker::Worker;
+
+/// What the requests of a connection share.
+pub(super) struct Shared {
+    pub worker: Rc<Worker>,
+    pub connection: Rc<Connection>,
+    pub wire: Wire,
+}
+
+/// Answers one request.
+pub(super) async fn serve(
+    shared: Rc<Shared>,
+    parts: request::Parts,
+    body: RecvStream,
+    respond: SendResponse<Piece>,
+) {
+    let (worker, connection) = (&shared.worker, &shared.connection);
+    let started = Instant::now();
+    let plan = worker.plan();
+    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
+    let side = Side::new(respond);
+    let mut request = Request {
+        head: worker.spare_request(),
+        body: Body::Empty,
+    };
+    let read = head::request(&parts, &plan.client.head, &mut request.head);
+    // What follows is written anew from our own form.
+    drop(parts);
+    clock.begin_total(Total::Exchange, plan.client.timeouts.total);
+    if let Ok(declared) = &read
+        && !body.is_end_stream()
+    {
+        let source = Incoming::new(body, side.clone(), clock.clone(), *declared, &plan.client);
+        request.body = Body::Source(Box::new(source));
+    }
+    let mut ex = Exchange::begin(worker, plan, connection, &clock, request, started);
+    ex.client_side = Some(side.clone());
+    // Requests that are taken back at once must not cost an endpoint anything.
+    let gone = std::future::poll_fn(|cx| Poll::Ready(side.poll_gone(cx).is_ready())).await;
+    if gone {
+        ex.record.broke(&Failure::new(Code::ClientGone));
+        ex.close();
+        return;
+    }
+    let response = match read {
+        Ok(_) => h1::answer(&mut ex).await,
+        Err(error @ HeadError::Malformed(_)) => {
+            // RFC 9113 8.1.1. It is counted and logged like one of HTTP/1 that gets a 400.
+            let failure = h1::head_failure(&error);
+            drop(proxy::refuse(&mut ex, &failure));
+            side.reset(Reason::PROTOCOL_ERROR);
+            ex.close();
+            return;
+        }
+        Err(error) => proxy::refuse(&mut ex, &h1::head_failure(&error)),
+    };
+    write::response(&mut ex, &side, response).await;
+    clock.end_total();
+    ex.record.bytes_in = side.body_bytes.get();
+    ex.close();
+}
