@@ -22,6 +22,7 @@ pub mod server;
 pub mod state;
 pub mod telemetry;
 pub mod timer;
+pub mod tls;
 pub mod upstream;
 mod variables;
 pub mod worker;

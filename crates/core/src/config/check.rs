@@ -7,6 +7,7 @@ mod listener;
 mod regex;
 mod route;
 mod upstream;
+mod upstream_tls;
 
 pub use regex::{REGEX_SIZE, compile_regex};
 

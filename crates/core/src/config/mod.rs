@@ -39,7 +39,8 @@ pub use selector::Selector;
 pub use source::{Source, Sources};
 pub use template::{Template, Variable};
 pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
-pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamTimeouts};
+pub use upstream::{Balance, EndpointSpec, Pool, TlsProfile, Upstream, UpstreamLimits, UpstreamProtocol};
+pub use upstream::{UpstreamTimeouts, UpstreamTls};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;

@@ -100,6 +100,11 @@ impl Source for Download {
                         Failure::new(Code::UpstreamReset)
                             .detail(format!("the response's body ended early: {e}"))
                     })?;
+                    // Whoever cuts a TLS connection cannot forge its `close_notify` (RFC 9112 9.8).
+                    if lease.stream().was_cut() {
+                        return Poll::Ready(Err(Failure::new(Code::UpstreamReset)
+                            .detail("the connection was cut, which the response's body ends with")));
+                    }
                     break;
                 }
                 Poll::Ready(Err(error)) => {
