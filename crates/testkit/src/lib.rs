@@ -14,6 +14,7 @@
 
 pub mod backend;
 pub mod case;
+pub mod certs;
 pub mod client;
 pub mod digest;
 pub mod gate;
@@ -27,8 +28,10 @@ pub mod wait;
 pub mod wire;
 pub mod yaml;
 
+pub use backend::h2::{H2Backend, H2Call, H2Settings};
 pub use backend::http::HttpBackend;
 pub use backend::reply::Reply;
+pub use backend::tls::TlsFront;
 pub use client::{Client, Request};
 pub use gate::{Feed, Gate};
 pub use gateway::Gateway;

@@ -35,6 +35,8 @@ mod sse;
 mod timeouts;
 mod timeouts_upstream;
 mod unix;
+mod upstream_h2;
+mod upstream_tls;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");
