@@ -35,8 +35,8 @@ const MOST_STREAMS: usize = 256;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 256;
 /// Bytes of one request's body that may wait to be written.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Streams begun before the endpoint says how many it takes.
-const FIRST_STREAMS: usize = 100;
+/// How many streams the endpoint takes before it has said so: a number that it cannot say.
+const UNSAID: usize = usize::MAX - 1;
 /// After so long without a sign of life, the next request asks for one.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a connection nobody holds may take to say goodbye.
@@ -70,6 +70,12 @@ struct Life {
     /// The task is done.
     over: Cell<bool>,
     task: RefCell<Option<Waker>>,
+    /// The endpoint has sent its settings.
+    settled: Cell<bool>,
+    /// Who waits for them.
+    settling: RefCell<Option<Waker>>,
+    /// What ended the connection.
+    error: RefCell<Option<h2::Error>>,
 }
 
 impl Life {
@@ -78,23 +84,43 @@ impl Life {
             waker.wake();
         }
     }
+
+    /// Waits for the endpoint's settings: it speaks HTTP/2, and this is how many streams it takes. Nothing of a request
+    /// is sent before.
+    fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Result<(), Option<h2::Error>>> {
+        if self.over.get() {
+            return Poll::Ready(Err(self.error.take()));
+        }
+        if self.settled.get() {
+            return Poll::Ready(Ok(()));
+        }
+        *self.settling.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn tell(&self) {
+        if let Some(waker) = self.settling.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Connection {
-    /// Begins to speak HTTP/2 on a stream, without waiting for the endpoint.
+    /// Begins to speak HTTP/2 on a stream. Waits as long as the endpoint does: the caller bounds it. The error is that
+    /// of the connection, if it has one.
     pub async fn begin(
         ex: &Exchange,
         upstream: &Upstream,
         stream: Stream,
         peer: &Rc<Peer>,
-    ) -> Result<Rc<Self>, h2::Error> {
+    ) -> Result<Rc<Self>, Option<h2::Error>> {
         let worker = &ex.worker;
         let head = u32::try_from(upstream.head.bytes).unwrap_or(u32::MAX);
         let (requests, mut connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
-            .initial_max_send_streams(FIRST_STREAMS)
+            .initial_max_send_streams(UNSAID)
             .max_header_list_size(head)
             .enable_push(false)
             .handshake(stream)
@@ -109,7 +135,7 @@ impl Connection {
         ));
         let now = worker.now();
         upstream.stats.shard(worker.index).opened.inc();
-        Ok(Rc::new(Self {
+        let connection = Rc::new(Self {
             requests,
             ping: RefCell::new(ping),
             overdue: Cell::new(None),
@@ -122,7 +148,10 @@ impl Connection {
             ending: Cell::new(Closed::Failed),
             stats: upstream.stats.clone(),
             worker: worker.index,
-        }))
+        });
+        poll_fn(|cx| connection.life.poll_settled(cx)).await?;
+        connection.hear(worker.now());
+        Ok(connection)
     }
 
     /// How many streams it may carry, by the endpoint's last word.
@@ -236,8 +265,16 @@ async fn drive(
 ) {
     let mut leaving = false;
     poll_fn(|cx| {
-        if life.killed.get() || Pin::new(&mut connection).poll(cx).is_ready() {
+        if life.killed.get() {
             return Poll::Ready(());
+        }
+        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            *life.error.borrow_mut() = result.err();
+            return Poll::Ready(());
+        }
+        if !life.settled.get() && connection.max_concurrent_send_streams() != UNSAID {
+            life.settled.set(true);
+            life.tell();
         }
         if life.released.get() {
             if !std::mem::replace(&mut leaving, true) {
@@ -254,6 +291,7 @@ async fn drive(
     // Streams that are left learn of it by this.
     drop(connection);
     life.over.set(true);
+    life.tell();
     if let Some(peer) = peer.upgrade() {
         peer.changed();
     }

@@ -165,6 +165,10 @@ impl Peer {
     }
 
     fn failed(&self, failure: &Failure) {
+        // The end of an exchange's own time says nothing about the endpoint.
+        if failure.code() == Code::DeadlineExceeded {
+            return;
+        }
         self.failures.set(self.failures.get() + 1);
         *self.failure.borrow_mut() = Some((failure.code(), failure.log_detail().into_owned()));
     }
@@ -262,10 +266,7 @@ async fn open(
     let dialled = match dial(ex, upstream, endpoint, Offer::Any).await {
         Ok(dialled) => dialled,
         Err(failure) => {
-            // The exchange's own end says nothing about the endpoint.
-            if failure.code() != Code::DeadlineExceeded {
-                peer.failed(&failure);
-            }
+            peer.failed(&failure);
             return Err(failure);
         }
     };
@@ -275,14 +276,16 @@ async fn open(
         Dialled::Http2(stream) => stream,
     };
     let mut beginning = pin!(Connection::begin(ex, upstream, stream, peer));
-    let connection = poll_fn(|cx| match beginning.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(result.map_err(|error| super::failed(&error))),
+    let begun = poll_fn(|cx| match beginning.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result.map_err(|error| no_http2(endpoint, error))),
         Poll::Pending => ex
             .clock
             .wait(cx, Phase::Connect, upstream.timeouts.connect)
             .map(Err),
     })
-    .await?;
+    .await;
+    ex.clock.leave();
+    let connection = begun.inspect_err(|failure| peer.failed(failure))?;
     peer.connections.borrow_mut().push(connection.clone());
     Ok(Taken::Place(Place::take(
         &connection,
@@ -290,4 +293,17 @@ async fn open(
         ex.worker.now(),
         upstream.timeouts.connect,
     )))
+}
+
+/// The endpoint took the connection, and does not speak HTTP/2 on it.
+fn no_http2(endpoint: &Endpoint, error: Option<h2::Error>) -> Failure {
+    let code = match &error {
+        Some(error) if error.is_library() => Code::UpstreamProtocol,
+        _ => Code::ConnectFailed,
+    };
+    let failure = Failure::new(code).detail(format!("{} does not speak HTTP/2", endpoint.label));
+    match error {
+        Some(error) => failure.source(error),
+        None => failure,
+    }
 }
