@@ -18,6 +18,7 @@ mod dns;
 mod drain;
 mod early_response;
 mod expect;
+mod grpc;
 mod health;
 mod ipv6;
 mod keepalive;
