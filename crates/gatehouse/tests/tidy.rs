@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use gatehouse_testkit::certs::Authority;
 use gatehouse_testkit::gateway::command::run;
 use gatehouse_testkit::temp::TempDir;
 use serde_json::Value;
@@ -360,6 +361,7 @@ fn documents_in_the_manual_are_good() {
             found += 1;
             let directory = TempDir::new();
             directory.write("gatehouse.yaml", &block);
+            certificates(&directory);
             let output = run(BINARY, &["check", "gatehouse.yaml"], directory.path());
             if output.code != Some(0) {
                 wrong.push(format!("{}:{number}:\n{}", shown(&path), output.stderr));
@@ -368,6 +370,17 @@ fn documents_in_the_manual_are_good() {
     }
     none(&wrong);
     assert!(found > 0, "no document found");
+}
+
+/// The files that documents about TLS towards services name.
+fn certificates(directory: &TempDir) {
+    let folder = directory.join("tls");
+    std::fs::create_dir_all(&folder).unwrap();
+    let authority = Authority::new("manual");
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    let gateway = authority.client("gateway.internal");
+    std::fs::write(folder.join("gateway.pem"), gateway.certificate).unwrap();
+    std::fs::write(folder.join("gateway.key"), gateway.key).unwrap();
 }
 
 /// Fenced blocks that begin with the line `# gatehouse.yaml`, with their line numbers.

@@ -211,7 +211,7 @@ impl EchoServer {
                 .unwrap();
             runtime.block_on(async {
                 let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
-                let serving = Server::builder().serve_with_incoming(incoming, echo);
+                let serving = Server::builder().serve_with_incoming(echo, incoming);
                 tokio::select! { _ = serving => {}, _ = stopped => {} }
             });
         });
