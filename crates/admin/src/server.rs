@@ -1,9 +1,17 @@
 //! Accepts admin connections and drives them, within bounds.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -11,8 +19,8 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
-    task::JoinSet,
+    sync::watch,
+    task::{self, AbortHandle, JoinSet},
     time,
 };
 
@@ -39,10 +47,15 @@ impl From<std::os::unix::net::UnixListener> for Listener {
     }
 }
 
+/// How often it is looked whether there is room again, and the pause when the process has run out of something.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A connection that was answered so long ago may have to go to make room.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// The bounds of the admin listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once; more wait in the accept queue.
+    /// Connections open at once. For one more, one that asks for nothing is closed; if all are busy it waits.
     pub connections: usize,
     /// Bytes of a request's head.
     pub head: usize,
@@ -100,48 +113,73 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = io::Result<S>>,
 {
-    let slots = Arc::new(Semaphore::new(limits.connections));
     let (stopping, stopped) = watch::channel(());
     // Dropping the set aborts what is left in it.
-    let mut connections = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    let mut open = Open::default();
+    // Accepted, but there is no room yet.
+    let mut waiting: Option<S> = None;
     tokio::pin!(stop);
     loop {
-        let next = async {
-            // Never closed, so there is a slot sooner or later.
-            let slot = Arc::clone(&slots).acquire_owned().await.ok();
-            (slot, accept().await)
-        };
+        if let Some(stream) = waiting.take() {
+            if open.make_room(limits.connections) {
+                let quiet = Arc::<Quiet>::default();
+                let served = drive(
+                    stream,
+                    router.clone(),
+                    limits,
+                    stopped.clone(),
+                    Arc::clone(&quiet),
+                );
+                open.add(tasks.spawn(served), quiet);
+            } else {
+                waiting = Some(stream);
+            }
+        }
         tokio::select! {
             () = &mut stop => break,
-            Some(_) = connections.join_next() => {}
-            (slot, accepted) = next => match accepted {
-                Ok(stream) => {
-                    let served = drive(stream, router.clone(), limits, stopped.clone());
-                    connections.spawn(async move {
-                        served.await;
-                        drop(slot);
-                    });
-                }
+            Some(ended) = tasks.join_next_with_id() => open.remove(match &ended {
+                Ok((id, ())) => *id,
+                Err(error) => error.id(),
+            }),
+            () = time::sleep(LOOK_AGAIN), if waiting.is_some() => {}
+            accepted = accept(), if waiting.is_none() => match accepted {
+                Ok(stream) => waiting = Some(stream),
                 Err(error) => {
                     tracing::warn!(%error, "admin connection not accepted");
                     // Out of file descriptors, most likely: trying at once would only burn time.
-                    time::sleep(Duration::from_millis(100)).await;
+                    time::sleep(LOOK_AGAIN).await;
                 }
             },
         }
     }
     // The receivers see the end of the sender.
     drop(stopping);
-    let all = async { while connections.join_next().await.is_some() {} };
+    let all = async { while tasks.join_next().await.is_some() {} };
     let _ = time::timeout(limits.grace, all).await;
 }
 
 /// Serves one connection until it ends, has lived long enough, or the server stops.
-async fn drive<S>(stream: S, router: Router, limits: Limits, mut stopped: watch::Receiver<()>)
-where
+async fn drive<S>(
+    stream: S,
+    router: Router,
+    limits: Limits,
+    mut stopped: watch::Receiver<()>,
+    quiet: Arc<Quiet>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        quiet.set(State::Busy);
+        let answer = router.call(request);
+        let quiet = Arc::clone(&quiet);
+        async move {
+            let answer = answer.await;
+            quiet.set(State::Answered(Instant::now()));
+            answer
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -156,6 +194,64 @@ where
     connection.as_mut().graceful_shutdown();
     if let Ok(ended) = time::timeout(limits.grace, connection).await {
         log(ended);
+    }
+}
+
+/// The open connections, the oldest first.
+#[derive(Default)]
+struct Open(Vec<(AbortHandle, Arc<Quiet>)>);
+
+impl Open {
+    fn add(&mut self, task: AbortHandle, quiet: Arc<Quiet>) {
+        self.0.push((task, quiet));
+    }
+
+    fn remove(&mut self, task: task::Id) {
+        self.0.retain(|(open, _)| open.id() != task);
+    }
+
+    /// Makes room for one more, if there is none, by ending one that asks for nothing: the oldest of those that
+    /// never did, else of those that have their answer for a while. So nobody who only holds connections keeps a
+    /// probe from its answer. False if all are busy.
+    fn make_room(&mut self, most: usize) -> bool {
+        if self.0.len() < most {
+            return true;
+        }
+        let silent = |(_, quiet): &(_, Arc<Quiet>)| matches!(quiet.get(), State::Silent);
+        let idle =
+            |(_, quiet): &(_, Arc<Quiet>)| matches!(quiet.get(), State::Answered(at) if at.elapsed() >= IDLE);
+        let victim = self.0.iter().position(silent);
+        match victim.or_else(|| self.0.iter().position(idle)) {
+            None => false,
+            Some(at) => {
+                self.0.remove(at).0.abort();
+                true
+            }
+        }
+    }
+}
+
+/// What a connection is at, as far as making room is concerned.
+#[derive(Default)]
+struct Quiet(Mutex<State>);
+
+#[derive(Clone, Copy, Default)]
+enum State {
+    /// Nothing was asked yet.
+    #[default]
+    Silent,
+    Busy,
+    /// An answer was given then; it may not have left yet.
+    Answered(Instant),
+}
+
+impl Quiet {
+    fn set(&self, state: State) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn get(&self) -> State {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -150,19 +150,33 @@ async fn heads_are_bounded_in_size_and_time() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_wait_for_their_turn() {
-    let server = start(Limits {
-        connections: 1,
-        ..Limits::default()
+async fn more_connections_than_allowed_wait_while_all_are_busy() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel::<()>();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let metrics = Arc::new(move || {
+        begun.send(()).unwrap();
+        let _ = held.lock().unwrap().recv();
+        String::new()
     });
-    let mut first = server.connect().await;
-    first
-        .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+    let state = AdminState {
+        metrics,
+        ..state(&Arc::default())
+    };
+    let limits = Limits {
+        connections: 1,
+        request_timeout: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let served = tokio::spawn(serve(listener, state, limits, std::future::pending()));
+    let mut busy = TcpStream::connect(address).await.unwrap();
+    busy.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
-    let mut some = [0; 12];
-    first.read_exact(&mut some).await.unwrap();
-    let mut second = server.connect().await;
+    begins.recv().await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
     second
         .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         .await
@@ -172,10 +186,30 @@ async fn more_connections_than_allowed_wait_for_their_turn() {
     }
     assert!(
         second.try_read(&mut [0; 1]).is_err(),
-        "not served while the first is open"
+        "not served while the first is busy"
     );
-    drop(first);
+    release.send(()).unwrap();
+    assert_eq!(status(&raw(busy, b"").await), "200");
     assert_eq!(status(&raw(second, b"").await), "200");
+    served.abort();
+}
+
+#[tokio::test]
+async fn silent_connections_make_room_for_a_probe() {
+    let server = start(Limits {
+        connections: 4,
+        head_timeout: Duration::from_secs(600),
+        ..Limits::default()
+    });
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(server.connect().await);
+    }
+    for _ in 0..8 {
+        assert_eq!(status(&server.get("/livez").await), "200");
+    }
+    // The oldest had to go first.
+    assert_eq!(silent.remove(0).read(&mut [0; 1]).await.unwrap_or(0), 0);
 }
 
 #[tokio::test]

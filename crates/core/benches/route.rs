@@ -37,7 +37,7 @@ fn by_path(count: usize) -> Table {
             },
         )
     });
-    Table::build(rules.collect(), Versions::default()).unwrap_or_default()
+    Table::build(rules, Versions::default()).unwrap_or_default()
 }
 
 /// A host for each route, some under wildcards.
@@ -57,7 +57,7 @@ fn by_host(count: usize) -> Table {
             },
         )
     });
-    Table::build(rules.collect(), Versions::default()).unwrap_or_default()
+    Table::build(rules, Versions::default()).unwrap_or_default()
 }
 
 fn headers() -> Headers {

@@ -15,9 +15,10 @@ use gatehouse_http1::{Headers, PathMark, RequestHead, ResponseHead};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
-use crate::http::address::{IpText, PortText};
+use crate::http::address::{IpText, PeerLines};
 use crate::http::client_ip;
 use crate::http::id::Ids;
+use crate::http::upgrade::Upgrade;
 use crate::io::Clock;
 use crate::listen::ListenerState;
 use crate::listen::tcp::Open;
@@ -25,6 +26,7 @@ use crate::plan::{ForwardedPlan, Plan, Route};
 use crate::policy::Progress;
 use crate::route::Captures;
 use crate::telemetry::record::{self, Record};
+use crate::tls::TlsInfo;
 use crate::worker::Worker;
 
 /// What the client sent.
@@ -38,8 +40,8 @@ pub struct Request {
 
 /// What goes back to the client.
 pub struct Response {
-    /// Status and fields. Framing fields in it mean nothing: the driver writes its own.
-    pub head: ResponseHead,
+    /// Status and fields. Framing fields in it mean nothing: the driver writes its own. Boxed: a response moves often.
+    pub head: Box<ResponseHead>,
     /// The body.
     pub body: Body,
     /// `Content-Length` of a response that has none of its body here (to HEAD, or a 304).
@@ -51,7 +53,7 @@ pub struct Response {
 impl Response {
     /// An empty response.
     pub fn new(status: u16) -> Self {
-        let mut head = ResponseHead::default();
+        let mut head = Box::<ResponseHead>::default();
         head.status = status;
         Self {
             head,
@@ -94,12 +96,12 @@ pub struct Connection {
     pub peer: IpAddr,
     /// The peer's port; 0 for a Unix socket.
     pub peer_port: u16,
-    /// The port it was accepted on, as text; empty for a Unix socket.
-    pub local_port_text: PortText,
-    /// The peer's address as text, made once.
-    pub peer_text: IpText,
+    /// The peer's address and the port it was accepted on as text, and what upstreams are told of them.
+    pub lines: PeerLines,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// What the handshake agreed on, if it is of TLS.
+    pub tls: Option<Box<TlsInfo>>,
     /// Requests begun on it.
     pub requests: Cell<u64>,
     pub(crate) _open: Open,
@@ -110,8 +112,8 @@ pub struct Connection {
 pub struct Client {
     /// The client's address, seen through trusted proxies.
     pub ip: IpAddr,
-    /// The same as text.
-    pub text: IpText,
+    /// The same as text, if it is not the peer's.
+    text: Option<IpText>,
     /// True if the peer may speak for others (it is in `forwarded.trusted`).
     pub is_trusted_peer: bool,
     /// `http` or `https`: what the client used, as far as a trusted peer says.
@@ -122,20 +124,15 @@ impl Client {
     /// Finds out who calls on a connection, by what its head says.
     fn of(connection: &Connection, head: &RequestHead, settings: &ForwardedPlan) -> Self {
         if settings.settings.trusted.is_empty() {
-            let (ip, text) = (connection.peer, connection.peer_text);
             return Self {
-                ip,
-                text,
+                ip: connection.peer,
+                text: None,
                 is_trusted_peer: false,
                 scheme: connection.scheme,
             };
         }
         let found = client_ip::resolve(connection.peer, &head.headers, &settings.settings);
-        let text = if found.ip == connection.peer {
-            connection.peer_text
-        } else {
-            IpText::new(found.ip)
-        };
+        let text = (found.ip != connection.peer).then(|| IpText::new(found.ip));
         let scheme = client_ip::scheme(connection.scheme, &head.headers, found);
         Self {
             ip: found.ip,
@@ -164,6 +161,8 @@ pub struct Exchange {
     pub(crate) plan: PlanRef,
     pub(crate) clock: Rc<Clock>,
     pub(crate) client_side: Option<Rc<dyn ClientSide>>,
+    /// The protocol the client wants to switch to, if it does.
+    pub(crate) upgrade: Option<Box<Upgrade>>,
     pub(crate) record: Record,
     pub(crate) route: Option<usize>,
     pub(crate) ran: Ran,
@@ -190,7 +189,8 @@ impl Ran {
 }
 
 impl Exchange {
-    /// Begins an exchange with the plan of this moment.
+    /// Begins an exchange with the plan of this moment. Inline, so that it is made where it stays.
+    #[inline]
     pub(crate) fn begin(
         worker: &Rc<Worker>,
         plan: PlanRef,
@@ -211,6 +211,7 @@ impl Exchange {
             plan,
             clock: clock.clone(),
             client_side: None,
+            upgrade: None,
             record: Record::begin(worker, started),
             route: None,
             ran: Ran::default(),
@@ -224,6 +225,14 @@ impl Exchange {
     /// The plan it runs under.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The client's address as text.
+    pub fn client_text(&self) -> &str {
+        match &self.client.text {
+            Some(text) => text.as_str(),
+            None => self.connection.lines.peer(),
+        }
     }
 
     /// The route that matched, if one has.

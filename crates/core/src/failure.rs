@@ -70,6 +70,7 @@ struct Inner {
     detail: Cow<'static, str>,
     safe_detail: Option<Cow<'static, str>>,
     limit: Option<Limit>,
+    setting: Option<&'static str>,
     headers: Vec<(&'static str, String)>,
     source: Option<BoxError>,
 }
@@ -87,6 +88,7 @@ impl Failure {
             detail: Cow::Borrowed(""),
             safe_detail: None,
             limit: None,
+            setting: None,
             headers: Vec::new(),
             source: None,
         }))
@@ -121,6 +123,13 @@ impl Failure {
             limit,
             measured,
         });
+        self
+    }
+
+    /// Names the setting that decided, where it is no bound; the client learns it.
+    #[must_use]
+    pub fn setting(mut self, setting: &'static str) -> Self {
+        self.0.setting = Some(setting);
         self
     }
 
@@ -243,6 +252,10 @@ impl Failure {
                 json::integer(&mut out, measured);
             }
         }
+        if let (Some(setting), None) = (self.0.setting, &self.0.limit) {
+            out.extend_from_slice(b",\"setting\":");
+            json::string(&mut out, setting.as_bytes());
+        }
         out.push(b'}');
         out
     }
@@ -300,8 +313,8 @@ pub fn failures_markdown() -> String {
     out.push_str(
         "\n```\n\n\
          `code` is one of the names below and never changes its meaning. The same name is in the access log \
-         (`code`) and in the metric `gatehouse_failures_total`. `setting`, `limit` and `measured` are there \
-         when a configured bound was hit. The reason in full is in the gateway's log under the same \
+         (`code`) and in the metric `gatehouse_failures_total`. `setting` names \
+         the setting that decided, and `limit` and `measured` are there when it is a bound that was hit. The reason in full is in the gateway's log under the same \
          `request_id`, never in the answer.\n\n\
          | code | status | fault | title |\n|---|---|---|---|\n",
     );

@@ -11,6 +11,7 @@ use crate::http::normalize::{self, Form, Shape};
 use crate::listen::proxy_protocol::{MAX_HEADER, parse};
 use crate::route::{Captures, Miss, Query, Rule, Table, Versions};
 use crate::server;
+use crate::tunnel::frames::{Frames, going_away};
 
 /// A whole document: it is read, or all that is wrong with it is told; what has no errors can be compiled or is
 /// refused with reasons.
@@ -88,7 +89,7 @@ pub fn path_tree(data: &[u8]) {
         },
         paths: Paths::default(),
     };
-    let Ok(table) = Table::build(plain.iter().enumerate().map(rule).collect(), Versions::default()) else {
+    let Ok(table) = Table::build(plain.iter().enumerate().map(rule), Versions::default()) else {
         return;
     };
     let headers = Headers::new();
@@ -155,6 +156,37 @@ pub fn proxy_protocol(bytes: &[u8]) {
             let mut longer = bytes.to_vec();
             longer.extend_from_slice(b"\r\n\0");
             assert!(parse(&longer).is_err());
+        }
+    }
+}
+
+/// Any bytes may come through a tunnel. Where frames end must not depend on how the bytes are cut, the end of a frame
+/// that was promised must come, and a frame of our own there is a frame.
+pub fn frames(bytes: &[u8]) {
+    let mut whole = Frames::default();
+    whole.feed(bytes);
+    let mut bytewise = Frames::default();
+    for (at, byte) in bytes.iter().enumerate() {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let promised = bytewise.rest_of_frame(rest);
+        assert_eq!(promised == Some(0), bytewise.is_between());
+        if let Some(n) = promised {
+            let mut ahead = bytewise;
+            ahead.feed(rest.get(..n).unwrap_or_default());
+            assert!(n <= rest.len() && ahead.is_between() && !ahead.is_lost());
+        }
+        bytewise.feed(&[*byte]);
+    }
+    assert_eq!(
+        (whole.is_between(), whole.is_closed(), whole.is_lost()),
+        (bytewise.is_between(), bytewise.is_closed(), bytewise.is_lost())
+    );
+    if whole.is_between() {
+        for key in [None, Some([1, 2, 3, 4])] {
+            let mut after = whole;
+            let (frame, len) = going_away(key);
+            after.feed(frame.get(..len).unwrap_or_default());
+            assert!(after.is_closed());
         }
     }
 }

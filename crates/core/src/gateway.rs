@@ -1,6 +1,6 @@
 //! The gateway: the plan that runs now, the state that outlives it, and what all workers share.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Route};
 use crate::state::States;
 use crate::telemetry::Telemetry;
 use crate::upstream::{Local, Upstream};
@@ -39,6 +39,7 @@ impl Gateway {
         workers: usize,
     ) -> Arc<Self> {
         telemetry.metrics.applied(&plan.hash, SystemTime::now());
+        telemetry.metrics.certificates(plan.certificates());
         Arc::new(Self {
             plan: ArcSwap::new(plan),
             generation: AtomicU64::new(1),
@@ -64,6 +65,7 @@ impl Gateway {
     /// Replaces the plan. Exchanges under way finish under the old one.
     pub fn install(&self, plan: Arc<Plan>) {
         self.telemetry.metrics.applied(&plan.hash, SystemTime::now());
+        self.telemetry.metrics.certificates(plan.certificates());
         self.plan.store(plan);
         self.generation.fetch_add(1, Ordering::Release);
         self.states.sweep();
@@ -145,6 +147,8 @@ struct Held {
     upstreams: Box<[Local]>,
     /// Requests each route has spread over its upstreams.
     dealt: Box<[Cell<u64>]>,
+    /// The routes in the order of their names, once somebody asks for one.
+    by_name: OnceCell<Box<[u32]>>,
 }
 
 impl PlanRef {
@@ -160,6 +164,7 @@ impl PlanRef {
             plan,
             upstreams,
             dealt,
+            by_name: OnceCell::new(),
         }))
     }
 
@@ -170,6 +175,24 @@ impl PlanRef {
         };
         dealt.set(dealt.get().wrapping_add(1));
         dealt.get()
+    }
+
+    /// True if both are the same plan.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The route of a name.
+    pub(crate) fn route_named(&self, name: &str) -> Option<&Route> {
+        let routes = &self.0.plan.routes;
+        let name_of = |index: &u32| routes.get(*index as usize).map(|route| &*route.name);
+        let by_name = self.0.by_name.get_or_init(|| {
+            let mut indices: Box<[u32]> = (0..).zip(routes).map(|(index, _)| index).collect();
+            indices.sort_unstable_by_key(name_of);
+            indices
+        });
+        let place = by_name.binary_search_by_key(&Some(name), name_of).ok()?;
+        routes.get(*by_name.get(place)? as usize)
     }
 
     /// An upstream and what this worker remembers of it.

@@ -23,6 +23,7 @@ pub mod state;
 pub mod telemetry;
 pub mod timer;
 pub mod tls;
+pub mod tunnel;
 pub mod upstream;
 mod variables;
 pub mod worker;

@@ -33,6 +33,11 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     id::assign(ex);
     let shape = screen::request(ex)?;
     let plan = ex.plan.clone();
+    if let Some(edges) = &plan.edges
+        && let Some(reply) = edges.screen(ex)?
+    {
+        return Ok(reply);
+    }
 
     if !plan.policies.is_empty() {
         let mut ran = ex.ran.global;

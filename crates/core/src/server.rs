@@ -63,6 +63,7 @@ pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result
     let metrics = metrics::Metrics::new(&metrics::Options::default());
     plan::compile(
         config,
+        config.routes.clone(),
         &Inputs {
             kinds,
             states: &States::default(),
@@ -76,9 +77,10 @@ pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result
 }
 
 impl Server {
-    /// Starts serving a document. `background` takes slow and rare work and must not be a worker's.
+    /// Starts serving a document; its routes are taken out of it. `background` takes slow and rare work and must
+    /// not be a worker's.
     pub async fn start(
-        config: &Config,
+        config: &mut Config,
         reader: &Reader,
         hash: String,
         kinds: &'static [Kind],
@@ -157,10 +159,10 @@ impl Server {
         self.gateway.telemetry().metrics.events().reloaded(false);
     }
 
-    /// Puts another document to work. On any error everything stays as it was.
+    /// Puts another document to work; its routes are taken out of it. On any error everything stays as it was.
     pub async fn reload(
         &mut self,
-        config: &Config,
+        config: &mut Config,
         reader: &Reader,
         hash: String,
     ) -> Result<(), Vec<Diagnostic>> {
@@ -175,7 +177,7 @@ impl Server {
 
     async fn try_reload(
         &mut self,
-        config: &Config,
+        config: &mut Config,
         reader: &Reader,
         hash: String,
     ) -> Result<(), Vec<Diagnostic>> {
@@ -227,14 +229,16 @@ impl Server {
 impl Shared {
     fn compile(
         &self,
-        config: &Config,
+        config: &mut Config,
         reader: &Reader,
         hash: String,
         states: &States,
         telemetry: &Telemetry,
     ) -> Result<Plan, Vec<Diagnostic>> {
+        let routes = std::mem::take(&mut config.routes);
         plan::compile(
             config,
+            routes,
             &Inputs {
                 kinds: self.kinds,
                 states,

@@ -5,6 +5,7 @@ use gatehouse_http1::Known;
 use crate::config::{Selector, Variable};
 use crate::exchange::Exchange;
 use crate::route::{cookies, query_values};
+use crate::tls::ClientCertificate;
 
 impl Exchange {
     /// Appends the value of a variable; nothing if it has none.
@@ -32,7 +33,16 @@ impl Exchange {
             Variable::Cookie(name) => {
                 out.extend_from_slice(cookies(headers, name).next().unwrap_or_default());
             }
-            Variable::ClientIp => out.extend_from_slice(self.client.text.as_bytes()),
+            Variable::ClientIp => out.extend_from_slice(self.client_text().as_bytes()),
+            Variable::TlsVersion
+            | Variable::TlsCipher
+            | Variable::TlsSni
+            | Variable::TlsAlpn
+            | Variable::CertificateSubject
+            | Variable::CertificateIssuer
+            | Variable::CertificateSerial
+            | Variable::CertificateNames
+            | Variable::CertificateFingerprint => self.tls_variable(variable, out),
             Variable::RouteName => {
                 out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes());
             }
@@ -44,6 +54,34 @@ impl Exchange {
                 out.extend_from_slice(text.unwrap_or_default().as_bytes());
             }
         }
+    }
+
+    /// Appends what is known of the connection's TLS.
+    fn tls_variable(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let Some(tls) = self.connection.tls.as_deref() else {
+            return;
+        };
+        let certificate = tls.client.as_ref();
+        let text: &str = match variable {
+            Variable::TlsVersion => tls.version,
+            Variable::TlsCipher => tls.cipher,
+            Variable::TlsSni => tls.sni.as_deref().unwrap_or_default(),
+            Variable::TlsAlpn => tls.alpn,
+            Variable::CertificateSubject => certificate.map_or("", |one| &one.subject),
+            Variable::CertificateIssuer => certificate.map_or("", |one| &one.issuer),
+            Variable::CertificateSerial => certificate.map_or("", |one| &one.serial),
+            Variable::CertificateFingerprint => certificate.map_or("", |one| &one.fingerprint),
+            _ => {
+                out.extend(
+                    certificate
+                        .map(ClientCertificate::names_text)
+                        .unwrap_or_default()
+                        .bytes(),
+                );
+                return;
+            }
+        };
+        out.extend_from_slice(text.as_bytes());
     }
 
     /// The path the route was matched by.

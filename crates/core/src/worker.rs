@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use crate::gateway::{Gateway, PlanRef};
 use crate::http::date::HttpDate;
 use crate::io::BufferPool;
+use crate::listen::handshake::Handshakes;
 use crate::listen::tcp::{Accepted, Acceptor};
 use crate::telemetry::access::{AccessBuffer, Clock, Stamp};
 use crate::telemetry::metrics::Shard;
@@ -78,13 +79,15 @@ pub struct Worker {
     pub(crate) buffers: Rc<BufferPool>,
     pub(crate) pools: Pools,
     pub(crate) multiplexed: h2::Pools,
+    pub(crate) handshakes: Handshakes,
     pub(crate) metrics: Arc<Shard>,
     pub(crate) access: RefCell<AccessBuffer>,
     stamps: RefCell<Clock>,
     plan: RefCell<(u64, PlanRef)>,
     cells: RefCell<Vec<Rc<Cell<u64>>>>,
     requests: RefCell<Vec<RequestHead>>,
-    responses: RefCell<Vec<ResponseHead>>,
+    #[allow(clippy::vec_box, reason = "responses keep the boxes")]
+    responses: RefCell<Vec<Box<ResponseHead>>>,
     staging: RefCell<Vec<Vec<u8>>>,
     random: Cell<[u64; 2]>,
     /// An instant and the time of day it was.
@@ -167,6 +170,7 @@ impl Worker {
             buffers: Rc::default(),
             pools: Pools::default(),
             multiplexed: h2::Pools::default(),
+            handshakes: Handshakes::default(),
             metrics: gateway.telemetry().metrics.shard(index),
             access: RefCell::new(access),
             stamps: RefCell::default(),
@@ -254,11 +258,12 @@ impl Worker {
         keep(&self.requests, head);
     }
 
-    pub(crate) fn spare_response(&self) -> ResponseHead {
+    #[allow(clippy::unnecessary_box_returns, reason = "the box is what is spared")]
+    pub(crate) fn spare_response(&self) -> Box<ResponseHead> {
         self.responses.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn recycle_response(&self, head: ResponseHead) {
+    pub(crate) fn recycle_response(&self, head: Box<ResponseHead>) {
         keep(&self.responses, head);
     }
 

@@ -6,11 +6,12 @@ use gatehouse_core::fuzzing;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 4] = [
+const TARGETS: [(&str, Check); 5] = [
     ("config", fuzzing::config),
     ("target", fuzzing::target),
     ("path_tree", fuzzing::path_tree),
     ("proxy_protocol", fuzzing::proxy_protocol),
+    ("frames", fuzzing::frames),
 ];
 
 /// A seed longer than this is cut at so many places only.

@@ -24,7 +24,7 @@ pub(crate) struct Document {
     /// Identifies the text.
     pub(crate) hash: String,
     /// The files it was read from.
-    pub(crate) files: Vec<PathBuf>,
+    files: Vec<PathBuf>,
     sources: Sources,
 }
 
@@ -46,7 +46,8 @@ impl Document {
         if failed {
             // Compiled all the same, to tell what is wrong with the settings of policies along with the rest.
             let more = server::check(&config, &reader, KINDS).err().unwrap_or_default();
-            diagnostics.extend(more.into_iter().filter(|one| one.path.contains("policies")));
+            let of_files = |one: &Diagnostic| one.path.contains("policies") || one.path.contains(".tls.");
+            diagnostics.extend(more.into_iter().filter(of_files));
             diagnostics.locate(&sources);
         } else {
             diagnostics.extend(lint::lint(&config, &stage));
@@ -66,6 +67,13 @@ impl Document {
         })
     }
 
+    /// The files it was read from, and those that it names, as far as they were asked for.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.files.clone();
+        files.extend(self.reader.files());
+        files
+    }
+
     /// Prints what is wrong with the document beyond its text.
     pub(crate) fn report(&self, diagnostics: Vec<Diagnostic>) {
         let mut all = config::Diagnostics::default();
@@ -76,9 +84,11 @@ impl Document {
 
     /// Compiles it without running it. `None`: what is wrong was printed.
     pub(crate) fn compile(&self) -> Option<Plan> {
-        server::check(&self.config, &self.reader, KINDS)
+        let plan = server::check(&self.config, &self.reader, KINDS)
             .map_err(|diagnostics| self.report(diagnostics))
-            .ok()
+            .ok()?;
+        self.report(plan.warnings.clone());
+        Some(plan)
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use gatehouse_admin::{AdminState, Limits};
-use gatehouse_core::config::{Address, Config, LogFormat};
+use gatehouse_core::config::{Address, Config, LogFormat, NamedFiles, Process, Size};
 use gatehouse_core::gateway::Gateway;
 use gatehouse_core::listen::socket::{self, Bound};
-use gatehouse_core::plan::diff;
+use gatehouse_core::plan::diff::{self, Outline};
 use gatehouse_core::server::{Server, StartError};
 use gatehouse_policies::KINDS;
 use tokio::runtime::{Builder, Handle};
@@ -68,7 +68,7 @@ fn format(config: &Config) -> Format {
     }
 }
 
-async fn serve(options: Options, document: Document, log: Log, background: Handle) -> anyhow::Result<()> {
+async fn serve(options: Options, mut document: Document, log: Log, background: Handle) -> anyhow::Result<()> {
     // Before anything is announced: whoever sees `ready` may send a signal at once.
     let mut hangup = signal(SignalKind::hangup())?;
     let mut reopen = signal(SignalKind::user_defined1())?;
@@ -76,12 +76,13 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (changed, mut changes) = mpsc::channel(1);
     let watch = match &options.source {
-        Source::File(_) => Some(Watch::start(document.files.clone(), changed)?),
+        Source::File(_) => Some(Watch::start(document.files(), changed)?),
         Source::Text { .. } => None,
     };
 
+    let mut kept = Kept::of(&document);
     let started = Server::start(
-        &document.config,
+        &mut document.config,
         &document.reader,
         document.hash.clone(),
         KINDS,
@@ -96,12 +97,18 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
         }
         Err(error) => return Err(error.into()),
     };
+    document.report(server.gateway().plan().warnings.clone());
+    if let Some(watch) = &watch {
+        watch.set(document.files());
+    }
     let admin = Admin::start(&document.config, server.gateway())?;
+    // The document may be large, and the plan has all that is needed of it from here on.
+    kept.files = document.reader.into_files();
     announce(&server, admin.as_ref(), &options.announce)?;
 
     let mut running = Running {
         options,
-        document,
+        kept,
         log,
         watch,
         server,
@@ -129,25 +136,56 @@ async fn serve(options: Options, document: Document, log: Log, background: Handl
 fn announce(server: &Server, admin: Option<&Admin>, more: &str) -> anyhow::Result<()> {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let url = |address: &Address| match address {
-        Address::Tcp(address) => format!("http://{address}"),
+    let plan = server.gateway().plan();
+    let url = |scheme: &str, address: &Address| match address {
+        Address::Tcp(address) => format!("{scheme}://{address}"),
         Address::Unix(_) => address.to_string(),
     };
     for (name, address) in server.addresses() {
-        writeln!(text, "listening {name} {}", url(&address))?;
+        let scheme = if plan.tls.contains_key(&*name) {
+            "https"
+        } else {
+            "http"
+        };
+        writeln!(text, "listening {name} {}", url(scheme, &address))?;
     }
     if let Some(admin) = admin {
-        writeln!(text, "admin {}", url(&admin.address))?;
+        writeln!(text, "admin {}", url("http", &admin.address))?;
     }
     text.push_str("ready\n");
     text.push_str(more);
     crate::cli::print(&text)
 }
 
+/// What is kept of the document that runs, to compare it with the next.
+struct Kept {
+    hash: String,
+    /// The files that the document names.
+    files: NamedFiles,
+    outline: Outline,
+    admin: Option<Address>,
+    access_buffer: Size,
+    process: Process,
+}
+
+impl Kept {
+    fn of(document: &Document) -> Self {
+        let config = &document.config;
+        Self {
+            hash: document.hash.clone(),
+            files: NamedFiles::default(),
+            outline: Outline::of(config),
+            admin: config.admin.address.clone(),
+            access_buffer: config.access_log.buffer,
+            process: config.process.clone(),
+        }
+    }
+}
+
 /// A gateway under way.
 struct Running {
     options: Options,
-    document: Document,
+    kept: Kept,
     log: Log,
     watch: Option<Watch>,
     server: Server,
@@ -157,7 +195,7 @@ impl Running {
     /// After a change in a watched folder, which need not be one of ours.
     async fn reload_if_changed(&mut self) {
         match Document::load(&self.options.source) {
-            Ok(document) if document.hash == self.document.hash => {}
+            Ok(document) if document.hash == self.kept.hash && !self.kept.files.changed() => {}
             loaded => self.take(loaded).await,
         }
     }
@@ -169,7 +207,7 @@ impl Running {
 
     /// Puts a loaded document to work; the old one goes on if it is bad.
     async fn take(&mut self, loaded: Result<Document, Bad>) {
-        let document = match loaded {
+        let mut document = match loaded {
             Ok(document) => document,
             Err(bad) => {
                 self.server.reload_failed();
@@ -177,17 +215,21 @@ impl Running {
                 return self.watch_files(bad.files);
             }
         };
-        self.watch_files(document.files.clone());
-        match self
+        let mut kept = Kept::of(&document);
+        let outcome = self
             .server
-            .reload(&document.config, &document.reader, document.hash.clone())
-            .await
-        {
+            .reload(&mut document.config, &document.reader, document.hash.clone())
+            .await;
+        // Also if it is bad: a change of a file that it names may mend it.
+        self.watch_files(document.files());
+        match outcome {
             Ok(()) => {
-                let changes = diff::diff(&self.document.config, &document.config);
-                tracing::info!(hash = document.hash, %changes, "configuration changed");
-                self.tell_what_needs_a_restart(&document);
-                self.document = document;
+                document.report(self.server.gateway().plan().warnings.clone());
+                kept.files = document.reader.into_files();
+                let changes = diff::diff(&self.kept.outline, &kept.outline);
+                tracing::info!(hash = kept.hash, %changes, "configuration changed");
+                self.tell_what_needs_a_restart(&kept);
+                self.kept = kept;
             }
             Err(diagnostics) => {
                 document.report(diagnostics);
@@ -196,8 +238,8 @@ impl Running {
         }
     }
 
-    fn tell_what_needs_a_restart(&self, new: &Document) {
-        let (old, new) = (&self.document.config, &new.config);
+    fn tell_what_needs_a_restart(&self, new: &Kept) {
+        let old = &self.kept;
         if let Err(error) = self.log.set_level(new.process.log.level.as_str()) {
             tracing::warn!(%error, "the log level stays");
         }
@@ -207,11 +249,8 @@ impl Running {
                 "process.log.format",
                 old.process.log.format != new.process.log.format,
             ),
-            ("admin.address", old.admin.address != new.admin.address),
-            (
-                "access_log.buffer",
-                old.access_log.buffer != new.access_log.buffer,
-            ),
+            ("admin.address", old.admin != new.admin),
+            ("access_log.buffer", old.access_buffer != new.access_buffer),
         ];
         for (setting, _) in needs.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(setting, "the change takes force after a restart");
@@ -225,7 +264,7 @@ impl Running {
     }
 
     async fn drain(self, admin: Option<Admin>) {
-        let patience = self.document.config.process.drain.get();
+        let patience = self.kept.process.drain.get();
         tracing::info!(?patience, "draining");
         if self.server.drain(patience).await {
             tracing::info!("drained");
@@ -308,12 +347,18 @@ pub(crate) fn check(file: &Path) -> anyhow::Result<bool> {
     };
     let config = &document.config;
     crate::cli::print(&format!(
-        "ok: {} listeners, {} routes, {} upstreams\n",
-        config.listeners.len(),
-        config.routes.len(),
-        config.upstreams.len()
+        "ok: {}, {}, {}\n",
+        counted(config.listeners.len(), "listener"),
+        counted(config.routes.len(), "route"),
+        counted(config.upstreams.len(), "upstream"),
     ))?;
     Ok(true)
+}
+
+/// `1 route`, `2 routes`.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// Prints the routes in the order in which they are tried. `false` when the configuration has an error.

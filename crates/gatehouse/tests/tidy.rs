@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use gatehouse_testkit::certs::Authority;
 use gatehouse_testkit::gateway::command::run;
 use gatehouse_testkit::temp::TempDir;
+use gatehouse_testkit::tls::{Authority, Leaf};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");
@@ -376,11 +376,15 @@ fn documents_in_the_manual_are_good() {
 fn certificates(directory: &TempDir) {
     let folder = directory.join("tls");
     std::fs::create_dir_all(&folder).unwrap();
-    let authority = Authority::new("manual");
-    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
-    let gateway = authority.client("gateway.internal");
-    std::fs::write(folder.join("gateway.pem"), gateway.certificate).unwrap();
-    std::fs::write(folder.join("gateway.key"), gateway.key).unwrap();
+    let authority = Authority::new();
+    let gateway = authority.issue(&Leaf::client("gateway.internal"));
+    for (name, text) in [
+        ("ca.pem", authority.pem()),
+        ("gateway.pem", gateway.cert),
+        ("gateway.key", gateway.key),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
 }
 
 /// Fenced blocks that begin with the line `# gatehouse.yaml`, with their line numbers.

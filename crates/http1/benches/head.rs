@@ -92,7 +92,7 @@ fn encoding(c: &mut Criterion) {
     group.bench_function("request_untouched", |b| {
         b.iter(|| {
             out.clear();
-            encode::request_line(&mut out, &head.method, head.path(), head.query());
+            encode::request_line(&mut out, &head);
             encode::field(&mut out, b"host", head.authority().as_bytes());
             encode::fields(&mut out, black_box(&head.headers));
             out.extend_from_slice(b"\r\n");
@@ -113,7 +113,7 @@ fn encoding(c: &mut Criterion) {
                 .set(Known::XRequestId, b"0123456789abcdef0123456789abcdef");
             head.headers.remove(Known::Cookie);
             out.clear();
-            encode::request_line(&mut out, &head.method, head.path(), head.query());
+            encode::request_line(&mut out, &head);
             encode::field(&mut out, b"host", b"backend.internal:8080");
             encode::fields(&mut out, &head.headers);
             encode::framing(&mut out, framing);

@@ -130,7 +130,7 @@ const OWN: u64 = encode::OWN;
 
 fn write(head: &RequestHead, framing: Framing) -> Vec<u8> {
     let mut out = Vec::new();
-    encode::request_line(&mut out, &head.method, head.path(), head.query());
+    encode::request_line(&mut out, head);
     let host = if head.authority().is_empty() {
         "none"
     } else {

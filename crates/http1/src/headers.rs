@@ -104,6 +104,12 @@ impl KnownSet {
         }
         Self(bits)
     }
+
+    /// The names of both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 impl Headers {
@@ -217,6 +223,21 @@ impl Headers {
     /// Removes all fields of this name; true if there were any.
     pub fn remove(&mut self, known: Known) -> bool {
         self.contains(known) && self.bury(known as u8, b"")
+    }
+
+    /// Removes all fields of these names, in one pass; a single test if there are none.
+    pub fn remove_any(&mut self, names: KnownSet) {
+        if !self.contains_any(names) {
+            return;
+        }
+        for slot in &mut self.slots {
+            // `OTHER` and `DEAD` lie beyond the bits of a set.
+            if slot.id < 64 && names.0 >> slot.id & 1 == 1 {
+                slot.id = DEAD;
+                self.live -= 1;
+            }
+        }
+        self.present &= !names.0;
     }
 
     /// Removes all fields of this name, whatever the case; true if there were any.

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 /// Limits how many requests a client may make in a window of time.
 ///
 /// Requests over the limit get `429` with `Retry-After`; every answer says what is left in
-/// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds since 1970). The window
-/// slides: what was used in the window before counts by the part of it that is still in sight. Counts are
+/// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds since 1970). A
+/// client's window begins with its first request; what was used in the window before counts by the part of it
+/// that is still in sight, so nobody waits longer than a window. Counts are
 /// kept in this process's memory. They survive a change of the configuration as long as the policy keeps
 /// its place or name and its window.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -401,6 +401,7 @@ impl Drop for Gateway {
 fn socket_address(url: &str) -> Result<SocketAddr, String> {
     let text = url
         .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
         .ok_or_else(|| format!("no http URL: {url}"))?;
     text.trim_end_matches('/')
         .parse()

@@ -14,7 +14,6 @@
 
 pub mod backend;
 pub mod case;
-pub mod certs;
 pub mod client;
 pub mod digest;
 pub mod gate;
@@ -24,7 +23,9 @@ pub mod metrics;
 pub mod proxy_protocol;
 pub mod raw;
 pub mod temp;
+pub mod tls;
 pub mod wait;
+pub mod websocket;
 pub mod wire;
 pub mod yaml;
 
@@ -37,4 +38,6 @@ pub use gate::{Feed, Gate};
 pub use gateway::Gateway;
 pub use headers::Headers;
 pub use raw::Raw;
+pub use tls::{Authority, TlsClient};
+pub use websocket::{EchoBackend, WebSocket};
 pub use wire::Response;

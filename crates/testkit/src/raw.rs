@@ -12,11 +12,12 @@ use crate::headers::latin1;
 use crate::wait::PATIENCE;
 use crate::wire::{Framing, Reader, Response};
 
-/// A connected socket of either sort.
+/// A connected socket of any sort.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<crate::tls::Session>),
 }
 
 impl Read for Socket {
@@ -24,6 +25,7 @@ impl Read for Socket {
         match self {
             Self::Tcp(s) => s.read(buffer),
             Self::Unix(s) => s.read(buffer),
+            Self::Tls(s) => s.read(buffer),
         }
     }
 }
@@ -33,11 +35,15 @@ impl Write for Socket {
         match self {
             Self::Tcp(s) => s.write(bytes),
             Self::Unix(s) => s.write(bytes),
+            Self::Tls(s) => s.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tls(s) => s.flush(),
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+        }
     }
 }
 
@@ -47,13 +53,20 @@ impl Socket {
         Ok(match self {
             Self::Tcp(s) => Self::Tcp(s.try_clone()?),
             Self::Unix(s) => Self::Unix(s.try_clone()?),
+            // A session cannot be written from two places.
+            Self::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
-    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Tcp(s) => s.shutdown(how),
             Self::Unix(s) => s.shutdown(how),
+            Self::Tls(s) => {
+                s.conn.send_close_notify();
+                s.flush()?;
+                s.sock.shutdown(how)
+            }
         }
     }
 }
@@ -121,7 +134,8 @@ impl Raw {
 
     /// Sends all of it, or as much as the gateway takes before it closes.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.reader.stream.write_all(bytes.as_ref())
+        self.reader.stream.write_all(bytes.as_ref())?;
+        self.reader.stream.flush()
     }
 
     /// A second handle for writing while another thread reads.
@@ -138,6 +152,7 @@ impl Raw {
     pub fn tcp(&self) -> TcpStream {
         match &self.reader.stream {
             Socket::Tcp(stream) => stream.try_clone().expect("a second handle of the socket"),
+            Socket::Tls(session) => session.sock.try_clone().expect("a second handle of the socket"),
             Socket::Unix(_) => panic!("not a TCP connection"),
         }
     }

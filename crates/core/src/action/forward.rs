@@ -4,6 +4,7 @@
 //! may be asked, whatever the request.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use gatehouse_http1::Version;
 
@@ -14,9 +15,10 @@ use crate::config::{HostHeader, Sticky};
 use crate::exchange::{Client, Connection, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::hop::Hop;
-use crate::http::screen;
+use crate::http::{screen, upgrade};
 use crate::io::Total;
 use crate::policy::Progress;
+use crate::tunnel::TunnelPlan;
 use crate::upstream::attempt::{self, Failed, Outgoing};
 use crate::upstream::{Local, Upstream};
 
@@ -31,6 +33,8 @@ pub struct Forward {
     pub path: PathRewrite,
     /// What becomes of the host.
     pub host: HostHeader,
+    /// What may be switched to, and how long that may last.
+    pub tunnel: Arc<TunnelPlan>,
 }
 
 /// One upstream, or several by weight.
@@ -38,25 +42,37 @@ pub enum Targets {
     /// Always this one, by its index in the plan.
     One(usize),
     /// One of several.
-    Split {
-        /// The weights.
-        split: Split,
-        /// Their indices in the plan, in the same order.
-        upstreams: Box<[usize]>,
-        /// What keeps a client with the same one.
-        sticky: Option<Sticky>,
-    },
+    Several(Box<Several>),
+}
+
+/// Several upstreams by weight.
+pub struct Several {
+    /// The weights.
+    pub split: Split,
+    /// Their indices in the plan, in the same order.
+    pub upstreams: Box<[usize]>,
+    /// What keeps a client with the same one.
+    pub sticky: Option<Sticky>,
 }
 
 impl Targets {
+    /// All upstreams it may be, as indices in the plan.
+    pub(crate) fn indices(&self) -> &[usize] {
+        match self {
+            Self::One(index) => std::slice::from_ref(index),
+            Self::Several(several) => &several.upstreams,
+        }
+    }
+
     fn choose(&self, ex: &Exchange) -> Option<usize> {
         match self {
             Self::One(index) => Some(*index),
-            Self::Split {
-                split,
-                upstreams,
-                sticky,
-            } => {
+            Self::Several(several) => {
+                let Several {
+                    split,
+                    upstreams,
+                    sticky,
+                } = &**several;
                 let key = sticky.as_ref().and_then(|by| sticky_key(ex, by));
                 let chosen = match key {
                     Some(key) => split.sticky(&key),
@@ -74,7 +90,7 @@ fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
     match by {
         Sticky::Header(name) => headers.find(name.as_bytes()).map(<[u8]>::to_vec),
         Sticky::Cookie(name) => crate::route::cookies(headers, name).next().map(<[u8]>::to_vec),
-        Sticky::ClientIp => Some(ex.client.text.as_bytes().to_vec()),
+        Sticky::ClientIp => Some(ex.client_text().as_bytes().to_vec()),
         // No policy finds a consumer yet.
         Sticky::Consumer => None,
     }
@@ -83,6 +99,9 @@ fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
 /// Forwards the exchange.
 pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response, Failure> {
     let plan = ex.plan.clone();
+    if ex.upgrade.is_some() {
+        upgrade::admit(ex, &forward.tunnel)?;
+    }
     ex.record.upstream = forward.targets.choose(ex);
     // Invariant: the plan was compiled with these indices, and weights that are not all 0.
     let Some((upstream, local)) = ex.record.upstream.and_then(|index| plan.upstream(index)) else {
@@ -93,9 +112,14 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     let stripped = rewrite(ex, &forward.path)?;
     // Upstream policies see the request as it is sent; without them nobody can tell where it was marked.
     let fields = &plan.forwarded.fields;
-    let mark_late = upstream.policies.is_empty() && fields.is_plain(&ex.request.head.headers);
+    let certificate = plan.edges.as_ref().filter(|edges| edges.forwards_certificate(ex));
+    let mark_late =
+        certificate.is_none() && upstream.policies.is_empty() && fields.is_plain(&ex.request.head.headers);
     if !mark_late {
         mark(ex, stripped)?;
+    }
+    if let Some(edges) = certificate {
+        edges.forward_certificate(ex);
     }
     let outgoing = Outgoing {
         host: &forward.host,
@@ -153,7 +177,7 @@ fn mark(ex: &mut Exchange, prefix: Option<&str>) -> Result<(), Failure> {
 }
 
 /// What upstreams are told about the client and its request.
-pub(crate) fn hop<'a>(
+fn hop<'a>(
     client: &Client,
     connection: &'a Connection,
     host: &'a str,
@@ -161,11 +185,11 @@ pub(crate) fn hop<'a>(
     prefix: Option<&'a str>,
 ) -> Hop<'a> {
     Hop {
-        peer: connection.peer_text.as_bytes(),
+        peer: connection.lines.peer().as_bytes(),
         trusted_peer: client.is_trusted_peer,
         host,
         scheme: connection.scheme,
-        port: connection.local_port_text.as_bytes(),
+        port: connection.lines.port().as_bytes(),
         prefix,
         version,
     }

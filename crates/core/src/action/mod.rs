@@ -5,21 +5,21 @@ pub mod reply;
 pub mod rewrite;
 pub mod split;
 
-pub use forward::{Forward, Targets};
+pub use forward::{Forward, Several, Targets};
 pub use reply::{Redirect, Reply};
 
 use crate::exchange::{Exchange, Response};
 use crate::failure::Failure;
 use rewrite::Source;
 
-/// What answers a route.
+/// What answers a route. Small, as there may be thousands.
 pub enum Action {
     /// An endpoint of an upstream.
     Forward(Forward),
     /// A response written in the document.
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// A redirect.
-    Redirect(Redirect),
+    Redirect(Box<Redirect>),
 }
 
 /// Calls `make` with what paths and locations are made of.

@@ -28,9 +28,10 @@ pub struct RewriteError {
 /// How the path of forwarded requests is made.
 #[derive(Debug, Clone, Default)]
 pub struct PathRewrite {
-    strip: Option<String>,
-    set: Option<UrlTemplate>,
-    replace: Option<Replace>,
+    strip: Option<Box<str>>,
+    // Boxed, since most routes have neither and there may be thousands.
+    set: Option<Box<UrlTemplate>>,
+    replace: Option<Box<Replace>>,
 }
 
 /// A path as it is forwarded.
@@ -81,11 +82,15 @@ impl PathRewrite {
                 )),
                 _ => UrlTemplate::new(template, captures),
             };
-            checked.map_err(|message| keep("path", message)).ok()
+            checked
+                .map_err(|message| keep("path", message))
+                .map(Box::new)
+                .ok()
         });
         let replace = forward.rewrite.as_ref().and_then(|rewrite| {
             Replace::new(rewrite)
                 .map_err(|(field, message)| keep(field, message))
+                .map(Box::new)
                 .ok()
         });
         if errors.is_empty() {
@@ -116,7 +121,7 @@ impl PathRewrite {
             && let Some(rest) = strip_prefix(source.path, prefix)
         {
             path = Cow::Borrowed(rest);
-            stripped = Some(prefix.as_str());
+            stripped = Some(&**prefix);
         }
         if let Some(template) = &self.set {
             let mut out = Vec::with_capacity(64);
@@ -133,7 +138,7 @@ impl PathRewrite {
 }
 
 /// The prefix in normal form without a final slash; none if there is nothing to strip.
-fn compile_prefix(prefix: &str) -> Result<Option<String>, String> {
+fn compile_prefix(prefix: &str) -> Result<Option<Box<str>>, String> {
     let mut normal = String::new();
     normalize::write(
         prefix,
@@ -150,7 +155,7 @@ fn compile_prefix(prefix: &str) -> Result<Option<String>, String> {
         ));
     }
     let trimmed = normal.trim_end_matches('/');
-    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
+    Ok((!trimmed.is_empty()).then(|| trimmed.into()))
 }
 
 /// The path below a prefix, in whole segments; `/` if nothing is left, none if the path is not below it.

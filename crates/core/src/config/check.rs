@@ -6,6 +6,7 @@
 mod listener;
 mod regex;
 mod route;
+mod tls;
 mod upstream;
 mod upstream_tls;
 
@@ -29,7 +30,8 @@ impl Broken {
         self.0.insert(path);
     }
 
-    fn has(&self, path: &str) -> bool {
+    /// Whether this part had something wrong.
+    pub(super) fn has(&self, path: &str) -> bool {
         !self.0.is_empty() && self.0.contains(path)
     }
 

@@ -21,6 +21,8 @@ pub struct Client {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientTimeouts {
+    /// For the TLS handshake, from when the connection was accepted.
+    pub handshake: Span,
     /// For the head of a request, from its first byte; on a new connection, from when it was accepted.
     pub head: Span,
     /// Between two pieces of a body.
@@ -39,6 +41,7 @@ pub struct ClientTimeouts {
 impl Default for ClientTimeouts {
     fn default() -> Self {
         Self {
+            handshake: Span::from_secs(10),
             head: Span::from_secs(10),
             body_idle: Span::from_secs(30),
             keep_alive: Span::from_secs(75),
@@ -65,6 +68,9 @@ pub struct ClientLimits {
     /// Requests on one connection, after which it is closed. At least 1.
     #[schemars(range(min = 1))]
     pub requests_per_connection: u64,
+    /// TLS handshakes under way at a time on each worker. Above: the connection is closed. At least 1.
+    #[schemars(range(min = 1))]
+    pub handshakes: u32,
     /// Bytes a second that a body must come with, on the average. `0` turns it off.
     pub min_rate: Size,
 }
@@ -77,6 +83,7 @@ impl Default for ClientLimits {
             target: Size::kib(8),
             body: Size::mib(100),
             requests_per_connection: 1_000_000,
+            handshakes: 2048,
             min_rate: Size::bytes(240),
         }
     }

@@ -208,6 +208,11 @@ impl Diagnostics {
         self.0.retain(keep);
     }
 
+    /// Keeps only so many, those that came first.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
     /// Whether the document cannot be used.
     pub fn has_errors(&self) -> bool {
         self.0

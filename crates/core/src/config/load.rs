@@ -9,10 +9,11 @@ mod include;
 use super::Config;
 use super::check;
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::files::NamedFiles;
 use super::reader::Reader;
 use super::source::{Source, Sources};
-use super::yaml::{self, Environment};
-use assemble::Assembly;
+use super::yaml::{self, Environment, Items};
+use assemble::{Assembled, Assembly, NAMED};
 use serde_json::{Map, Value};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ pub fn load_with(file: &Path, environment: Environment<'_>) -> Loaded {
                 "",
                 format!("`{name}` cannot be read: {reason}"),
             ));
-            loading.finish(&mut Assembly::default())
+            loading.finish(Assembly::default())
         }
     }
 }
@@ -70,11 +71,12 @@ struct Loading<'e> {
     sources: Sources,
     watch: Vec<PathBuf>,
     out: Diagnostics,
-    from_environment: Vec<String>,
     /// Paths at which something was wrong before it had a type; what types say there is an echo.
     holes: Vec<String>,
     /// Set when a text could not be read to its end: what is missing may be there.
     partial: bool,
+    /// Files that the document names are read from here.
+    files: NamedFiles,
 }
 
 impl<'e> Loading<'e> {
@@ -84,28 +86,35 @@ impl<'e> Loading<'e> {
             sources: Sources::default(),
             watch: Vec::new(),
             out: Diagnostics::default(),
-            from_environment: Vec::new(),
             holes: Vec::new(),
             partial: false,
+            files: NamedFiles::default(),
         }
     }
 
     fn run(mut self, name: &str, text: String, file: Option<&Path>) -> Loaded {
         self.watch.extend(file.map(Path::to_owned));
+        self.files = file.map(NamedFiles::beside).unwrap_or_default();
         let mut assembly = Assembly::default();
-        if let Some(root) = self.parse(name, text) {
+        if let Some(root) = self.parse(name, text, &mut assembly) {
             let patterns = root.get("include").cloned();
             assembly.main(root, &mut self.out);
             if let (Some(Value::Array(patterns)), Some(file)) = (patterns, file) {
                 self.include(&patterns, file, &mut assembly);
             }
         }
-        self.finish(&mut assembly)
+        self.finish(assembly)
     }
 
-    /// Parses a text and keeps it. None if it is not a map, which was said then.
-    fn parse(&mut self, name: &str, text: String) -> Option<Map<String, Value>> {
-        let parsed = yaml::parse(&text, self.environment);
+    /// Parses a text, puts its items into the assembly, and keeps the text. What else it has is answered; none
+    /// if it is not a map, which was said then.
+    fn parse(&mut self, name: &str, text: String, assembly: &mut Assembly) -> Option<Map<String, Value>> {
+        let mark = assembly.begin();
+        let items = Items {
+            sections: &NAMED.map(|(section, _)| section),
+            take: &mut |item| assembly.take(item),
+        };
+        let parsed = yaml::parse_items(&text, self.environment, items);
         let file = self.sources.add(Source::new(name, text));
         for problem in parsed.problems {
             let mut diagnostic = Diagnostic::halves(problem.path.clone(), &problem.message);
@@ -119,10 +128,11 @@ impl<'e> Loading<'e> {
                 self.holes.push(problem.path);
             }
         }
-        self.from_environment.extend(parsed.from_environment);
+        assembly.learn(parsed.from_environment);
         match parsed.value {
             _ if !parsed.complete => {
                 self.partial = true;
+                assembly.take_back(&mark);
                 None
             }
             Value::Object(root) => Some(root),
@@ -137,10 +147,13 @@ impl<'e> Loading<'e> {
         }
     }
 
-    fn finish(mut self, assembly: &mut Assembly) -> Loaded {
-        let reader = Reader::new(self.from_environment);
-        let mut typed = Diagnostics::default();
-        let (config, broken) = assembly.read(&reader, &mut typed);
+    fn finish(mut self, assembly: Assembly) -> Loaded {
+        let Assembled {
+            config,
+            broken,
+            mut typed,
+            reader,
+        } = assembly.finish();
         if !self.partial && !self.sources.files().is_empty() {
             check::check(&config, &broken, &mut typed);
         }
@@ -152,7 +165,7 @@ impl<'e> Loading<'e> {
             sources: self.sources,
             watch: self.watch,
             diagnostics: self.out,
-            reader,
+            reader: reader.with_files(self.files),
         }
     }
 }
@@ -166,8 +179,10 @@ fn covers(hole: &str, path: &str) -> bool {
 /// The text of a file, if it is not too large.
 fn read_file(file: &Path) -> Result<String, String> {
     let most = yaml::LARGEST as u64;
-    let mut bytes = Vec::new();
     let open = std::fs::File::open(file).map_err(|error| reason(&error))?;
+    // A guess at its length: guessing wrong costs no more than growing.
+    let length = open.metadata().map_or(0, |about| about.len().min(most));
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     open.take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| reason(&error))?;
@@ -185,7 +200,7 @@ fn read_file(file: &Path) -> Result<String, String> {
 }
 
 /// An error of the system in our words.
-fn reason(error: &std::io::Error) -> String {
+pub(super) fn reason(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound => "no such file".to_owned(),

@@ -8,6 +8,7 @@
 pub mod check;
 mod client;
 pub mod diagnostic;
+mod files;
 mod listener;
 pub mod load;
 mod policy;
@@ -18,6 +19,7 @@ pub mod schema;
 mod selector;
 pub mod source;
 mod template;
+mod tls;
 pub mod types;
 mod upstream;
 pub mod yaml;
@@ -27,7 +29,8 @@ pub use client::{Client, ClientLimits, ClientTimeouts, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
-pub use listener::{Listener, ProxyProtocol};
+pub use files::NamedFiles;
+pub use listener::{Listener, Protocol, ProxyProtocol, RedirectToHttps};
 pub use load::{Loaded, load, load_str};
 pub use policy::PolicyEntry;
 pub use process::{AccessLog, Admin, Dns, Level, Log, LogFormat, Process};
@@ -38,8 +41,12 @@ pub use route::{
 pub use selector::Selector;
 pub use source::{Source, Sources};
 pub use template::{Template, Variable};
+pub use tls::{
+    Certificate, ClientAuth, ClientAuthMode, ForwardCertificate, Hsts, ListenerTls, SessionTickets,
+    TlsProfile,
+};
 pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
-pub use upstream::{Balance, EndpointSpec, Pool, TlsProfile, Upstream, UpstreamLimits, UpstreamProtocol};
+pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamProtocol};
 pub use upstream::{UpstreamTimeouts, UpstreamTls};
 
 use indexmap::IndexMap;
@@ -57,7 +64,7 @@ pub struct Config {
     /// Policies to refer to with `use: NAME`. Those who use the same name share its state.
     pub named_policies: IndexMap<String, PolicyEntry>,
     /// What requests are matched by, and what answers them, by name. The most specific match wins.
-    pub routes: IndexMap<String, Route>,
+    pub routes: IndexMap<String, Box<Route>>,
     /// Sets of endpoints that requests are forwarded to, by name.
     pub upstreams: IndexMap<String, Upstream>,
     /// How a client says which version of an API it wants. Absent: versions are not looked for.
@@ -91,12 +98,12 @@ impl Config {
             ..Forward::default()
         };
         let route = Route {
-            forward: Some(forward),
+            forward: Some(Box::new(forward)),
             ..Route::matching(Match::default())
         };
         Self {
             listeners: [("main".to_owned(), Listener::at(listen))].into(),
-            routes: [("all".to_owned(), route)].into(),
+            routes: [("all".to_owned(), Box::new(route))].into(),
             upstreams: [("upstream".to_owned(), Upstream::of(vec![to.into()]))].into(),
             ..Self::default()
         }

@@ -11,6 +11,7 @@ mod words;
 pub(crate) use words::name_of;
 
 use super::diagnostic::{Diagnostic, Diagnostics, closest, list};
+use super::files::NamedFiles;
 use super::yaml::core_scalar;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -20,6 +21,7 @@ use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// So many parts of one value are taken out at most.
@@ -30,6 +32,7 @@ const MOST_ROUNDS: usize = 32;
 pub struct Reader {
     shapes: RefCell<HashMap<TypeId, Arc<Shapes>>>,
     from_environment: HashSet<String>,
+    files: NamedFiles,
 }
 
 /// What was read.
@@ -58,7 +61,38 @@ impl Reader {
         Self {
             shapes: RefCell::default(),
             from_environment: from_environment.into_iter().collect(),
+            files: NamedFiles::default(),
         }
+    }
+
+    /// Notes more paths that came from the environment.
+    pub fn learn(&mut self, from_environment: impl IntoIterator<Item = String>) {
+        self.from_environment.extend(from_environment);
+    }
+
+    /// The same, with the place where relative paths begin.
+    #[must_use]
+    pub(super) fn with_files(self, files: NamedFiles) -> Self {
+        Self { files, ..self }
+    }
+
+    /// Reads a file that the document names, and has it watched. The error says why in a few words, such as `no
+    /// such file`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is larger than 16 MiB.
+    pub fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        self.files.read(path)
+    }
+
+    /// All files that were asked for so far, those that could not be read included.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.files.paths()
+    }
+
+    /// The same, to be asked later whether one of them has changed.
+    pub fn into_files(self) -> NamedFiles {
+        self.files
     }
 
     /// Reads the value that stands at this path, and adds what is wrong with it.

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 /// A route: requests that match it meet its policies, then are answered by `forward`, `reply` or `redirect`,
 /// of which it has exactly one.
+// There may be thousands: what most do without is boxed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -27,13 +28,13 @@ pub struct Route {
     pub policies: Vec<PolicyEntry>,
     /// Sends the request to an upstream.
     #[serde(default)]
-    pub forward: Option<Forward>,
+    pub forward: Option<Box<Forward>>,
     /// Answers by itself.
     #[serde(default)]
-    pub reply: Option<Reply>,
+    pub reply: Option<Box<Reply>>,
     /// Sends the client elsewhere.
     #[serde(default)]
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Box<Redirect>>,
     /// How unusual paths are treated on this route. Absent: as `paths` says for all.
     #[serde(default)]
     pub paths: Option<Paths>,
@@ -88,7 +89,7 @@ pub struct Match {
 }
 
 /// Sends the request to an upstream: to one, or to several by weight.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Forward {
     /// The upstream. Either this or `split`.
@@ -105,6 +106,46 @@ pub struct Forward {
     pub rewrite: Option<Rewrite>,
     /// The `Host` that is sent.
     pub host: HostHeader,
+    /// Protocols that a client may switch to by `Upgrade`, as `websocket`. None: no request switches. Another version of
+    /// HTTP cannot be one of them: what is in it would pass unread.
+    pub upgrades: Vec<String>,
+    /// How long a connection that has switched may live. `client.timeouts.total` and its like are not for it.
+    pub tunnel: Tunnel,
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Self {
+            upstream: None,
+            split: Vec::new(),
+            sticky: None,
+            strip_prefix: None,
+            path: None,
+            rewrite: None,
+            host: HostHeader::default(),
+            upgrades: vec!["websocket".to_owned()],
+            tunnel: Tunnel::default(),
+        }
+    }
+}
+
+/// How long a connection that has switched to another protocol may live. All must be longer than nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tunnel {
+    /// How long nothing may pass in either direction. A WebSocket is then told to go away (code 1001).
+    pub idle: Span,
+    /// How old it may get, less up to a tenth by chance. A WebSocket is then told to go away (code 1001).
+    pub max_age: Span,
+}
+
+impl Default for Tunnel {
+    fn default() -> Self {
+        Self {
+            idle: Span::from_secs(3600),
+            max_age: Span::from_secs(24 * 3600),
+        }
+    }
 }
 
 /// An upstream and its share of the requests.

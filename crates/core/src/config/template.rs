@@ -43,6 +43,24 @@ pub enum Variable {
     Cookie(String),
     /// `client.ip`
     ClientIp,
+    /// `tls.version`: empty in the clear, as the others of TLS.
+    TlsVersion,
+    /// `tls.cipher`
+    TlsCipher,
+    /// `tls.sni`: the name the client asked for.
+    TlsSni,
+    /// `tls.alpn`
+    TlsAlpn,
+    /// `client_certificate.subject`: empty without a certificate, as the others.
+    CertificateSubject,
+    /// `client_certificate.issuer`
+    CertificateIssuer,
+    /// `client_certificate.serial`
+    CertificateSerial,
+    /// `client_certificate.names`: the alternative names, with commas between.
+    CertificateNames,
+    /// `client_certificate.fingerprint`: its SHA-256.
+    CertificateFingerprint,
     /// `route.name`
     RouteName,
     /// `path.NAME`: what the route's path captured.
@@ -50,7 +68,7 @@ pub enum Variable {
 }
 
 /// Variables without a name of their own.
-const PLAIN: [(&str, Variable); 8] = [
+const PLAIN: [(&str, Variable); 17] = [
     ("request.method", Variable::Method),
     ("request.host", Variable::Host),
     ("request.path", Variable::Path),
@@ -58,6 +76,15 @@ const PLAIN: [(&str, Variable); 8] = [
     ("request.scheme", Variable::Scheme),
     ("request.id", Variable::RequestId),
     ("client.ip", Variable::ClientIp),
+    ("tls.version", Variable::TlsVersion),
+    ("tls.cipher", Variable::TlsCipher),
+    ("tls.sni", Variable::TlsSni),
+    ("tls.alpn", Variable::TlsAlpn),
+    ("client_certificate.subject", Variable::CertificateSubject),
+    ("client_certificate.issuer", Variable::CertificateIssuer),
+    ("client_certificate.serial", Variable::CertificateSerial),
+    ("client_certificate.names", Variable::CertificateNames),
+    ("client_certificate.fingerprint", Variable::CertificateFingerprint),
     ("route.name", Variable::RouteName),
 ];
 
@@ -195,7 +222,7 @@ fn variable(name: &str) -> Result<Variable, String> {
             "unknown variable `${{{name}}}`; did you mean `${{{known}}}`?"
         )),
         None => Err(format!(
-            "unknown variable `${{{name}}}`; variables begin with `request.`, `client.`, `route.` or `path.`"
+            "unknown variable `${{{name}}}`; variables begin with `request.`, `client.`, `client_certificate.`, `tls.`, `route.` or `path.`"
         )),
     }
 }
@@ -207,7 +234,7 @@ impl fmt::Display for Template {
 }
 
 text_type!(Template, "a text with variables such as `https://${request.host}${request.path}`", {
-    "description": "A text with variables: `${request.method}`, `.host`, `.path`, `.query`, `.scheme`, `.id`, `.header.NAME`, `.query_param.NAME`, `.cookie.NAME`, `${client.ip}`, `${route.name}`, and `${path.NAME}` for what the route's path captured. `$$` is a dollar sign.",
+    "description": "A text with variables: `${request.method}`, `.host`, `.path`, `.query`, `.scheme`, `.id`, `.header.NAME`, `.query_param.NAME`, `.cookie.NAME`, `${client.ip}`, `${tls.version}`, `.cipher`, `.sni`, `.alpn`, `${client_certificate.subject}`, `.issuer`, `.serial`, `.names`, `.fingerprint`, `${route.name}`, and `${path.NAME}` for what the route's path captured. `$$` is a dollar sign.",
     "examples": ["https://${request.host}${request.path}", "/v2/users/${path.id}"],
 });
 

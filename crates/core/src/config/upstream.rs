@@ -2,7 +2,7 @@
 
 mod tls;
 
-pub use tls::{TlsProfile, UpstreamProtocol, UpstreamTls};
+pub use tls::{UpstreamProtocol, UpstreamTls};
 
 use super::policy::PolicyEntry;
 use super::types::{EndpointUrl, Size, Span};

@@ -95,10 +95,41 @@ pub struct Parsed {
     pub from_environment: Vec<String>,
 }
 
+/// An item of a section, complete.
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// The section, as its index in [`Items::sections`].
+    pub section: usize,
+    /// The key the item stands under.
+    pub name: &'a str,
+    /// What stands there.
+    pub value: Value,
+    /// Paths in it that came from the environment.
+    pub from_environment: Vec<String>,
+}
+
+/// Takes items of sections out of a document while it is being read, so that a large one is never in memory
+/// whole. Where an item was, null stays.
+pub struct Items<'a> {
+    /// The sections items are taken from.
+    pub sections: &'a [&'static str],
+    /// Called with each item at its end, in the order of the text. What comes later in the text may still
+    /// be wrong.
+    pub take: &'a mut dyn FnMut(Item<'_>),
+}
+
 /// Reads a text. A byte order mark at its beginning is skipped.
 pub fn parse(text: &str, environment: Environment<'_>) -> Parsed {
+    finish(text, Builder::new(environment, None, None))
+}
+
+/// Reads a text and hands items out as soon as they are there.
+pub fn parse_items<'a>(text: &str, environment: Environment<'a>, items: Items<'a>) -> Parsed {
+    finish(text, Builder::new(environment, None, Some(items)))
+}
+
+fn finish(text: &str, mut builder: Builder<'_>) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::new(environment, None);
     let complete = run(text, &mut builder);
     let (value, problems, from_environment) = builder.finish();
     Parsed {
@@ -112,7 +143,7 @@ pub fn parse(text: &str, environment: Environment<'_>) -> Parsed {
 /// Where everything in the text is. Where the text is no YAML, positions end.
 pub fn positions(text: &str) -> Positions {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::new(&|_| Some(String::new()), Some(Positions::new()));
+    let mut builder = Builder::new(&|_| Some(String::new()), Some(Positions::new()), None);
     run(text, &mut builder);
     builder.into_positions()
 }

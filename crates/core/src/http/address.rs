@@ -53,29 +53,56 @@ impl std::fmt::Write for IpText {
     }
 }
 
-/// A port as text; empty for 0.
-#[derive(Clone, Copy, Default)]
-pub struct PortText {
-    bytes: [u8; 5],
-    len: u8,
+/// What upstreams are told of a connection, as field lines ready to be written, and the values in them. Made once for
+/// a connection.
+pub struct PeerLines {
+    lines: Box<str>,
+    peer: u8,
+    port: u8,
 }
 
-impl PortText {
-    /// The decimal text of a port.
-    pub fn new(port: u16) -> Self {
-        let mut text = Self::default();
-        if port != 0 {
-            for (to, from) in text.bytes.iter_mut().zip(port.to_string().bytes()) {
-                *to = from;
-                text.len += 1;
-            }
+impl PeerLines {
+    const START: &str = "x-forwarded-for: ";
+
+    /// The lines of a connection from `peer` by `scheme` to the local `port`, 0 if it has none.
+    pub fn new(peer: IpAddr, scheme: &str, port: u16) -> Self {
+        let (peer, start) = (IpText::new(peer), Self::START);
+        let mut lines = format!("{start}{}\r\nx-forwarded-proto: {scheme}\r\n", peer.as_str());
+        let port = if port == 0 {
+            String::new()
+        } else {
+            port.to_string()
+        };
+        if !port.is_empty() {
+            lines.extend(["x-forwarded-port: ", &port, "\r\n"]);
         }
-        text
+        Self {
+            lines: lines.into(),
+            peer: peer.len,
+            // At most five digits.
+            port: u8::try_from(port.len()).unwrap_or(0),
+        }
     }
 
-    /// The text's bytes; all digits.
+    /// The lines.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.lines.as_bytes()
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> &str {
+        let start = Self::START.len();
+        self.lines
+            .get(start..start + usize::from(self.peer))
+            .unwrap_or_default()
+    }
+
+    /// The local port; empty if there is none.
+    pub fn port(&self) -> &str {
+        let end = self.lines.len() - 2;
+        self.lines
+            .get(end - usize::from(self.port)..end)
+            .unwrap_or_default()
     }
 }
 
@@ -88,5 +115,17 @@ mod tests {
         for text in ["1.2.3.4", "::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"] {
             assert_eq!(IpText::new(text.parse().unwrap()).as_str(), text);
         }
+    }
+
+    #[test]
+    fn lines_and_the_values_in_them() {
+        let lines = PeerLines::new("2001:db8::1".parse().unwrap(), "https", 8443);
+        let expected =
+            "x-forwarded-for: 2001:db8::1\r\nx-forwarded-proto: https\r\nx-forwarded-port: 8443\r\n";
+        assert_eq!(lines.as_bytes(), expected.as_bytes());
+        assert_eq!((lines.peer(), lines.port()), ("2001:db8::1", "8443"));
+        let none = PeerLines::new("127.0.0.1".parse().unwrap(), "http", 0);
+        assert_eq!((none.peer(), none.port()), ("127.0.0.1", ""));
+        assert!(none.as_bytes().ends_with(b"x-forwarded-proto: http\r\n"));
     }
 }

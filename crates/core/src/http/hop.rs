@@ -24,6 +24,12 @@ const HOP_BY_HOP: [Known; 8] = [
 
 const CLEANED: KnownSet = KnownSet::of(&HOP_BY_HOP);
 
+/// The ids: the encoders write ours.
+const IDS: KnownSet = KnownSet::of(&[Known::XRequestId, Known::XCorrelationId]);
+
+/// What is taken off every response.
+const CLEANED_RESPONSE: KnownSet = CLEANED.and(IDS).and(KnownSet::of(&[Known::Te]));
+
 /// How often our own name may stand in `Via` before the request must be going in circles.
 pub const MAX_LOOPS: usize = 10;
 
@@ -40,25 +46,26 @@ pub fn clean_request(headers: &mut Headers, keep_te_trailers: bool) {
             headers.remove(Known::Te);
         }
     }
-    clean(headers);
+    clean(headers, CLEANED);
 }
 
-/// Takes off what belongs to the upstream's connection.
+/// Takes off what belongs to the upstream's connection, and ids, which are the gateway's to give.
 pub fn clean_response(headers: &mut Headers) {
-    headers.remove(Known::Te);
-    clean(headers);
+    clean(headers, CLEANED_RESPONSE);
 }
 
-fn clean(headers: &mut Headers) {
-    if !headers.contains_any(CLEANED) {
-        return;
-    }
-    if headers.contains(Known::Connection) {
+fn clean(headers: &mut Headers, names: KnownSet) {
+    if headers.contains(Known::Connection) && nominates(headers) {
         remove_nominated(headers);
     }
-    for known in HOP_BY_HOP {
-        headers.remove(known);
-    }
+    headers.remove_any(names);
+}
+
+/// False if `Connection` says nothing but what almost all senders say, and so names no field.
+fn nominates(headers: &Headers) -> bool {
+    let is_usual =
+        |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+    !headers.all(Known::Connection).all(is_usual)
 }
 
 /// Removes the fields that `Connection` names, except those the gateway knows: those it handles itself, or they are for
@@ -102,12 +109,30 @@ struct Via {
 }
 
 impl Via {
-    fn value(&self, version: Version) -> &str {
+    const START: &str = "via: ";
+
+    fn new(name: &str) -> Self {
+        let line = |version| format!("{}{version} {name}\r\n", Self::START);
+        Self {
+            name: name.to_owned(),
+            http10: line("1.0"),
+            http11: line("1.1"),
+        }
+    }
+
+    /// The whole line for a message that came in this version.
+    fn line(&self, version: Version) -> &str {
         if version == Version::Http10 {
             &self.http10
         } else {
             &self.http11
         }
+    }
+
+    fn value(&self, version: Version) -> &str {
+        // Lines are longer than what is taken off.
+        let line = self.line(version);
+        line.get(Self::START.len()..line.len() - 2).unwrap_or_default()
     }
 }
 
@@ -150,11 +175,7 @@ pub struct Loop;
 impl Forwarding {
     /// Takes the settings.
     pub fn new(settings: &config::Forwarded) -> Self {
-        let via = settings.via.as_ref().map(|name| Via {
-            name: name.clone(),
-            http10: format!("1.0 {name}"),
-            http11: format!("1.1 {name}"),
-        });
+        let via = settings.via.as_deref().map(Via::new);
         Self {
             x_forwarded: settings.x_forwarded,
             rfc7239: settings.rfc7239,
@@ -168,24 +189,21 @@ impl Forwarding {
         !self.rfc7239 && !headers.contains_any(MERGED) && !has_other_claims(headers)
     }
 
-    /// Writes what [`Forwarding::apply`] would add to a request for which [`Forwarding::is_plain`] holds.
-    pub fn write(&self, out: &mut Vec<u8>, hop: &Hop<'_>) {
+    /// Writes what [`Forwarding::apply`] would add to a request for which [`Forwarding::is_plain`] holds. `lines` are
+    /// those of its connection.
+    pub fn write(&self, out: &mut Vec<u8>, version: Version, lines: &[u8], host: &str, prefix: Option<&str>) {
         if let Some(via) = &self.via {
-            encode::vouched(out, "via: ", via.value(hop.version).as_bytes());
+            encode::vouched_lines(out, via.line(version).as_bytes());
         }
         if !self.x_forwarded {
             return;
         }
-        encode::vouched(out, "x-forwarded-for: ", hop.peer);
-        for (start, value) in [
-            ("x-forwarded-host: ", hop.host.as_bytes()),
-            ("x-forwarded-proto: ", hop.scheme.as_bytes()),
-            ("x-forwarded-port: ", hop.port),
-            ("x-forwarded-prefix: ", hop.prefix.unwrap_or_default().as_bytes()),
-        ] {
-            if !value.is_empty() {
-                encode::vouched(out, start, value);
-            }
+        encode::vouched_lines(out, lines);
+        if !host.is_empty() {
+            encode::vouched(out, "x-forwarded-host: ", host.as_bytes());
+        }
+        if let Some(prefix) = prefix {
+            encode::vouched(out, "x-forwarded-prefix: ", prefix.as_bytes());
         }
     }
 
@@ -202,6 +220,10 @@ impl Forwarding {
         }
         if !hop.trusted_peer {
             remove_claims(headers);
+        }
+        // Whoever ends TLS says whose certificate it saw, and that is us (RFC 9440 3).
+        if headers.iter().any(|field| claims_certificate(field.name)) {
+            headers.retain(|_, name, _| !claims_certificate(name));
         }
         if self.x_forwarded {
             x_forwarded(headers, hop);
@@ -254,9 +276,21 @@ fn is_other_claim(known: Option<Known>, name: &[u8]) -> bool {
 }
 
 fn has_other_claims(headers: &Headers) -> bool {
-    headers
-        .iter()
-        .any(|field| is_other_claim(field.known, field.name))
+    headers.iter().any(|field| {
+        is_other_claim(field.known, field.name) || (field.known.is_none() && claims_certificate(field.name))
+    })
+}
+
+/// True for the fields that tell of a client's certificate, also as applications read them that take `_` for `-`.
+fn claims_certificate(name: &[u8]) -> bool {
+    let known: &[u8] = match name.len() {
+        11 => b"client-cert",
+        17 => b"client-cert-chain",
+        23 => b"x-forwarded-client-cert",
+        _ => return false,
+    };
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.iter().zip(known).all(same)
 }
 
 /// The list grows by the peer; what else a trusted peer said about the client's request stays.

@@ -3,9 +3,11 @@
 pub mod address;
 pub mod client_ip;
 pub(crate) mod date;
+pub(crate) mod edge;
 pub mod h1;
 pub mod hop;
 pub mod id;
 pub mod normalize;
 pub(crate) mod respond;
 pub(crate) mod screen;
+pub mod upgrade;

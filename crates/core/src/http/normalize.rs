@@ -101,7 +101,7 @@ pub enum Refusal {
     /// `..%2F` and the like: what it means depends on who decodes it.
     #[error("the path has a dot segment next to an encoded slash")]
     HiddenDots,
-    /// `/..;x/`: some servers drop the parameter and see a dot segment.
+    /// `/..;x/` or `/..%3Bx/`: some servers drop the parameter and see a dot segment.
     #[error("the path has a dot segment with a `;` parameter")]
     DotParameter,
     /// The route refuses encoded slashes.
@@ -273,7 +273,7 @@ impl Writer<'_> {
             return Err(Refusal::HiddenDots);
         }
         match segment.strip_prefix("..").or_else(|| segment.strip_prefix('.')) {
-            Some(rest) if rest.starts_with(';') => Err(Refusal::DotParameter),
+            Some(rest) if starts_parameter(rest) => Err(Refusal::DotParameter),
             _ => Ok(segment),
         }
     }
@@ -287,11 +287,17 @@ impl Writer<'_> {
     }
 }
 
+/// Whether a `;` comes first, written plainly or escaped: there are servers that decode before they look for one.
+/// The text was written by `push`: the hex is upper-case.
+fn starts_parameter(text: &str) -> bool {
+    text.starts_with(';') || text.starts_with("%3B")
+}
+
 /// Whether decoding the slashes of this segment would bring out a dot segment.
 fn has_hidden_dots(segment: &str) -> bool {
     let is_dots = |piece: &str| {
-        let name = piece.split(';').next().unwrap_or_default();
-        name == "." || name == ".."
+        let rest = piece.strip_prefix("..").or_else(|| piece.strip_prefix('.'));
+        rest.is_some_and(|rest| rest.is_empty() || starts_parameter(rest))
     };
     // The segment was written by `push`: the hex is upper-case.
     segment

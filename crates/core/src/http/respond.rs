@@ -50,18 +50,24 @@ fn add_fields(response: &mut Response, failure: &Failure) {
     response.close = failure.closes();
 }
 
+/// What a client gets that speaks HTTP where TLS is spoken: there is no exchange yet.
+pub(crate) const HTTP_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 53\r\nconnection: close\r\n\r\n\
+    this port speaks TLS: use https:// instead of http://";
+
 /// The last touches on every response: no field that belongs to another connection, and a date. The
 /// encoders write the ids.
 pub(crate) fn finish(ex: &mut Exchange, response: &mut Response) {
     let headers = &mut response.head.headers;
     hop::clean_response(headers);
-    headers.remove(Known::XRequestId);
-    headers.remove(Known::XCorrelationId);
     if !headers.contains(Known::Date) {
         hop::add_date(headers, ex.worker.http_date().as_bytes());
     }
     if let Some(vary) = ex.plan.vary.as_deref().filter(|_| ex.vary) {
         headers.append(Known::Vary, vary.as_bytes());
+    }
+    if let Some(edges) = &ex.plan.edges {
+        edges.finish(ex, headers);
     }
     ex.record.status = response.head.status;
 }

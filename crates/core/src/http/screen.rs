@@ -4,6 +4,7 @@ use gatehouse_http1::{Known, Method, Version};
 
 use super::hop;
 use super::normalize::{self, Form, Shape};
+use super::upgrade;
 use crate::body::Body;
 use crate::config::Underscores;
 use crate::exchange::Exchange;
@@ -46,6 +47,9 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<Shape, Failure> {
         .headers
         .list(Known::Te)
         .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    if head.headers.contains(Known::Upgrade) {
+        ex.upgrade = upgrade::asked(head);
+    }
     hop::clean_request(&mut head.headers, false);
     // The usual path is in normal form already. One with doubled or escaped slashes is normalised by
     // the table, in the form of the route it matches.
@@ -102,5 +106,9 @@ pub(crate) fn missed(miss: &Miss<'_>) -> Failure {
 }
 
 pub(crate) fn refused(refusal: normalize::Refusal) -> Failure {
-    Failure::new(Code::BadRequest).safe_detail(refusal.to_string())
+    let failure = Failure::new(Code::BadRequest).safe_detail(refusal.to_string());
+    match refusal.setting() {
+        Some(setting) => failure.setting(setting),
+        None => failure,
+    }
 }

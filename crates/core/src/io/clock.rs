@@ -28,6 +28,8 @@ pub enum Phase {
     KeepAlive,
     /// A request that follows the last closely.
     Follow,
+    /// The end of a TLS handshake.
+    Handshake,
     /// The rest of a request's head.
     Head,
     /// More of a request's body.
@@ -48,6 +50,8 @@ pub enum Phase {
     Policy,
     /// The client to take in our last words.
     Linger,
+    /// Something to pass through a tunnel.
+    Tunnel,
 }
 
 impl Phase {
@@ -55,12 +59,13 @@ impl Phase {
     pub(crate) fn label(self) -> metrics::Phase {
         match self {
             Self::Idle | Self::KeepAlive | Self::Follow => metrics::Phase::KeepAlive,
+            Self::Handshake => metrics::Phase::Handshake,
             Self::Head => metrics::Phase::ClientHead,
             Self::Body => metrics::Phase::ClientBody,
             Self::Write | Self::Linger => metrics::Phase::ClientWrite,
             Self::Connect => metrics::Phase::Connect,
             Self::FirstByte | Self::Continue => metrics::Phase::FirstByte,
-            Self::UpstreamWrite | Self::UpstreamIdle => metrics::Phase::UpstreamIdle,
+            Self::UpstreamWrite | Self::UpstreamIdle | Self::Tunnel => metrics::Phase::UpstreamIdle,
             Self::Policy => metrics::Phase::Exchange,
         }
     }
@@ -68,6 +73,7 @@ impl Phase {
     /// What to tell when this phase took too long.
     fn failure(self) -> Failure {
         match self {
+            Self::Handshake => Failure::new(Code::ClientGone).detail("the handshake was not over in time"),
             Self::Head | Self::KeepAlive | Self::Follow | Self::Idle => {
                 Failure::new(Code::RequestTimeout).safe_detail("the request's head did not arrive in time")
             }
@@ -83,6 +89,7 @@ impl Phase {
                 Failure::new(Code::UpstreamTimeout).detail("no response head in time")
             }
             Self::UpstreamIdle => Failure::new(Code::UpstreamTimeout).detail("the response's body stalled"),
+            Self::Tunnel => Failure::new(Code::UpstreamTimeout).detail("nothing passed through the tunnel"),
             Self::Policy => Failure::new(Code::DeadlineExceeded).detail("a policy took too long"),
         }
     }

@@ -6,6 +6,7 @@
 mod buffer;
 mod clock;
 mod intake;
+mod pace;
 mod send;
 mod stream;
 mod tls;
@@ -13,6 +14,7 @@ mod tls;
 pub use buffer::{Buffer, BufferPool, LARGE, SMALL};
 pub use clock::{Clock, Phase, Total};
 pub use intake::{Intake, Read};
+pub(crate) use pace::{Pace, TooSlow};
 pub use send::{SendError, Sender, Sink};
 pub use stream::Stream;
 pub use tls::Tls;

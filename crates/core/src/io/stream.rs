@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -60,9 +61,14 @@ impl Stream {
     }
 
     /// Writes some of `bytes`.
+    ///
+    /// A socket most often has room: `try_write` costs less than `poll_write`, which prepares for waiting.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
+            Self::Tcp(s) => match s.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pin::new(s).poll_write(cx, bytes),
+                done => Poll::Ready(done),
+            },
             Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
             Self::Tls(s) => s.poll_write(cx, &[IoSlice::new(bytes)]),
         }
@@ -117,6 +123,11 @@ impl Stream {
     /// True if an idle connection can still be used: the other side neither closed it nor sent
     /// anything unasked. Free of system calls unless the reactor reported an event.
     pub fn is_idle_and_open(&mut self) -> bool {
+        if let Self::Tcp(stream) = self {
+            // Without a system call while the reactor has seen nothing; and only a read can tell more.
+            let read = stream.try_read(&mut [0; 1]);
+            return matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        }
         let mut cx = Context::from_waker(Waker::noop());
         if self.poll_readable(&mut cx).is_pending() {
             return true;
@@ -135,6 +146,26 @@ impl Stream {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(s) => s.poll_flush(cx),
+        }
+    }
+
+    /// Makes the end of the connection, which is to follow, a reset: for a message that is cut short and would
+    /// otherwise look whole. What the system has not sent yet is lost. A Unix socket knows no reset.
+    pub fn break_off(&self) {
+        let tcp = match self {
+            Self::Tcp(s) => s,
+            Self::Tls(s) => s.tcp(),
+            Self::Unix(_) => return,
+        };
+        // If it fails the connection is gone already.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Says that nothing more comes, as far as that can be done at once. For TLS only: without it the other side
+    /// cannot tell an end from a cut (RFC 8446 6.1). In the clear the end of the connection says it.
+    pub fn farewell(&mut self) {
+        if let Self::Tls(s) = self {
+            s.farewell();
         }
     }
 

@@ -114,8 +114,37 @@ impl Tls {
         Poll::Ready(Ok(()))
     }
 
+    /// Says that nothing more comes, if there is room for it in the socket.
+    pub fn farewell(&mut self) {
+        match &mut self.stream {
+            TlsStream::Client(stream) => {
+                let (tcp, session) = stream.get_mut();
+                session.send_close_notify();
+                while session.wants_write() && session.write_tls(&mut AtOnce(tcp)).is_ok() {}
+            }
+            TlsStream::Server(stream) => {
+                let (tcp, session) = stream.get_mut();
+                session.send_close_notify();
+                while session.wants_write() && session.write_tls(&mut AtOnce(tcp)).is_ok() {}
+            }
+        }
+    }
+
     /// Says that nothing more comes, and ends our direction.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Writes what the socket takes without waiting.
+struct AtOnce<'a>(&'a TcpStream);
+
+impl io::Write for AtOnce<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -47,6 +47,14 @@ impl Refused {
             Self::Client => "client",
         }
     }
+
+    /// The setting that was hit, as metrics name it.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Total => "listeners.*.max_connections",
+            Self::Client => "listeners.*.max_connections_per_client",
+        }
+    }
 }
 
 /// What is counted as one client.

@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::admission::{Admitted, Refused as NotAdmitted};
 use super::socket::{self, Bound, SocketFile};
-use super::{ListenerState, proxy_protocol};
+use super::{ListenerState, handshake, proxy_protocol};
 use crate::exchange::Connection;
 use crate::gateway::Gateway;
-use crate::http::address::{IpText, PortText};
+use crate::http::address::PeerLines;
 use crate::http::h1;
 use crate::io::{Buffer, Clock, Phase, Stream};
 use crate::telemetry::metrics::Refused;
@@ -176,7 +176,10 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, pee
         .filter(|ip| !speaks_for_others(*ip));
     let admitted = match listener.admission.admit(client) {
         Ok(admitted) => admitted,
-        Err(refused) => return listener.stats.refused(worker.index, label(refused)),
+        Err(refused) => {
+            listener.stats.refused(worker.index, label(refused));
+            return worker.metrics.limit_hit(refused.setting());
+        }
     };
     let gateway = &worker.gateway;
     let fewest = (0..gateway.loads().len())
@@ -264,13 +267,22 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
         local_port,
         first,
     } = arrival;
+    let tls = worker.plan().tls.get(&*listener.name).cloned();
+    let (stream, tls, first) = match tls {
+        None => (stream, None, first),
+        Some(tls) => {
+            let (stream, info) = handshake::shake(&worker, &listener, &tls, stream, first).await?;
+            (stream, Some(info), None)
+        }
+    };
     let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let connection = Rc::new(Connection {
         peer: ip,
         peer_port: peer.map_or(0, |peer| peer.port()),
-        local_port_text: PortText::new(local_port),
-        peer_text: IpText::new(ip),
-        scheme: "http",
+        lines: PeerLines::new(ip, scheme, local_port),
+        scheme,
+        tls,
         requests: 0.into(),
         _open: Open::new(&worker, listener.clone(), admitted, load),
         listener,
@@ -344,7 +356,11 @@ async fn introduce(
                 buffer.consume(header.len);
                 if let Some(source) = header.source {
                     arrival.peer = Some(source);
-                    admitted.claim(source.ip().to_canonical()).map_err(label)?;
+                    let claimed = admitted.claim(source.ip().to_canonical());
+                    claimed.map_err(|refused| {
+                        worker.metrics.limit_hit(refused.setting());
+                        label(refused)
+                    })?;
                 }
                 if let Some(destination) = header.destination {
                     arrival.local_port = destination.port();

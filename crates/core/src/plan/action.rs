@@ -1,5 +1,7 @@
 //! What answers a route: forward, reply or redirect, compiled.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gatehouse_http1::{Headers, Known};
 
@@ -7,8 +9,9 @@ use super::compile::Context;
 use crate::action::rewrite::redirect::Target;
 use crate::action::rewrite::{PathRewrite, RewriteError};
 use crate::action::split::Split;
-use crate::action::{Action, Forward, Redirect, Reply, Targets};
+use crate::action::{Action, Forward, Redirect, Reply, Several, Targets};
 use crate::config::{self, Diagnostic};
+use crate::tunnel::TunnelPlan;
 
 /// The action of a route; none if something is wrong with it.
 pub(super) fn action(
@@ -21,7 +24,7 @@ pub(super) fn action(
         return forwarding(cx, name, forward, captures).map(Action::Forward);
     }
     if let Some(reply) = &route.reply {
-        return Some(Action::Reply(self::reply(reply)));
+        return Some(Action::Reply(Box::new(self::reply(reply))));
     }
     let redirect = route.redirect.as_ref()?;
     let target = noted(
@@ -29,10 +32,10 @@ pub(super) fn action(
         &format!("routes.{name}.redirect"),
         Target::new(redirect, captures),
     )?;
-    Some(Action::Redirect(Redirect {
+    Some(Action::Redirect(Box::new(Redirect {
         status: redirect.status.get(),
         target,
-    }))
+    })))
 }
 
 fn forwarding(
@@ -58,17 +61,37 @@ fn forwarding(
                 .iter()
                 .map(|split| (split.upstream.as_str(), split.weight)),
         );
-        upstreams.map(|upstreams| Targets::Split {
-            split,
-            upstreams,
-            sticky: forward.sticky.clone(),
+        upstreams.map(|upstreams| {
+            Targets::Several(Box::new(Several {
+                split,
+                upstreams,
+                sticky: forward.sticky.clone(),
+            }))
         })
     };
     Some(Forward {
         targets: targets?,
         path: path?,
         host: forward.host.clone(),
+        tunnel: tunnel(cx, forward),
     })
+}
+
+/// What a route says of tunnels; shared, since most routes say the same.
+fn tunnel(cx: &mut Context<'_>, forward: &config::Forward) -> Arc<TunnelPlan> {
+    let plan = TunnelPlan {
+        upgrades: forward
+            .upgrades
+            .iter()
+            .map(|name| name.to_ascii_lowercase().into())
+            .collect(),
+        idle: forward.tunnel.idle.get(),
+        max_age: forward.tunnel.max_age.get(),
+    };
+    match &cx.tunnel {
+        Some(last) if **last == plan => last.clone(),
+        _ => cx.tunnel.insert(Arc::new(plan)).clone(),
+    }
 }
 
 /// Notes what is wrong with the settings below `path`.

@@ -4,22 +4,25 @@
 //! (counters, endpoints, policy state) is found by identity, so that it survives.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gatehouse_http1::HeadLimits;
+use indexmap::IndexMap;
 
 use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
 use crate::config::types::Scheme;
-use crate::config::{self, Config, Diagnostic, Reader};
+use crate::config::{self, Config, Diagnostic, Reader, Severity};
+use crate::http::edge::Edges;
 use crate::http::hop::Forwarding;
 use crate::policy::Kind;
 use crate::route::{Rule, Table, Versions};
 use crate::state::States;
 use crate::telemetry::metrics::{Metrics, Series};
 use crate::tls::client::{ClientTls, Making};
+use crate::tls::server::{self, ServerTls};
+use crate::tunnel::TunnelPlan;
 use crate::upstream::dial::Transport;
 use crate::upstream::endpoint::Endpoints;
 use crate::upstream::pool::PoolLimits;
@@ -50,12 +53,17 @@ pub(super) struct Context<'a> {
     pub config: &'a Config,
     pub series: Series<'a>,
     pub diagnostics: Vec<Diagnostic>,
-    pub files: Vec<PathBuf>,
     pub upstreams: HashMap<&'a str, usize>,
+    /// What the last route said of tunnels.
+    pub tunnel: Option<Arc<TunnelPlan>>,
 }
 
-/// Compiles a document that has passed its own checks.
-pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnostic>> {
+/// The routes of a document, by name.
+pub type Routes = IndexMap<String, Box<config::Route>>;
+
+/// Compiles a document that has passed its own checks. Its routes come by value, whatever `config` has of them:
+/// each is gone before the next is compiled, so that ten thousand are not in memory in both forms.
+pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnostic>> {
     let upstreams = config
         .upstreams
         .keys()
@@ -67,30 +75,42 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
         config,
         series: inputs.metrics.series(),
         diagnostics: Vec::new(),
-        files: Vec::new(),
         upstreams,
+        tunnel: None,
     };
-    let mut chains = Chains::new(config);
+    let mut chains = Chains::new(config, &written);
     let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
     let upstreams: Vec<_> = config
         .upstreams
         .iter()
         .map(|(name, upstream)| self::upstream(&mut cx, &mut chains, name, upstream))
         .collect();
-    let routes: Vec<_> = config
-        .routes
-        .iter()
-        .filter_map(|(name, route)| self::route(&mut cx, &mut chains, name, route))
-        .collect();
-    policies::check_unused(&mut cx, &mut chains);
     let versions = versions(&mut cx);
     let vary = versions.vary().map(Box::from);
-    let table = table(&mut cx, versions);
-    let Context {
-        diagnostics, files, ..
-    } = cx;
+    let mut routes = Vec::with_capacity(written.len());
+    let rules = written.into_iter().enumerate().map(|(id, (name, route))| {
+        routes.extend(self::route(&mut cx, &mut chains, &name, &route));
+        Rule {
+            id,
+            name,
+            matches: route.r#match,
+            paths: route.paths.unwrap_or_else(|| config.paths.clone()),
+        }
+    });
+    let table = Table::build(rules, versions);
+    let table = table.map_err(|errors| {
+        let told = errors.iter().map(|error| {
+            let path = format!("routes.{}.match.{}", error.name, error.field);
+            Diagnostic::halves(path, &error.message)
+        });
+        cx.diagnostics.extend(told);
+    });
+    policies::check_unused(&mut cx, &mut chains);
+    let tls = tls(&mut cx);
+    let Context { diagnostics, .. } = cx;
+    let failed = diagnostics.iter().any(|one| one.severity == Severity::Error);
     match table {
-        Some(table) if diagnostics.is_empty() => Ok(Plan {
+        Ok(table) if !failed => Ok(Plan {
             hash: inputs.hash.clone(),
             policies: global,
             routes,
@@ -102,13 +122,37 @@ pub fn compile(config: &Config, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnos
             access_log: config.access_log.enabled,
             // An interval of nothing would panic; a log written continuously is as good.
             access_flush: config.access_log.flush.get().max(Duration::from_millis(1)),
+            drain: config.process.drain.get(),
             unmatched: inputs.metrics.unmatched(),
-            files,
+            warnings: diagnostics,
+            edges: Edges::new(&config.listeners, &tls),
+            tls,
             table,
             vary,
         }),
         _ => Err(diagnostics),
     }
+}
+
+/// TLS of the listeners that have it; those that are not good are told and left out.
+fn tls(cx: &mut Context<'_>) -> HashMap<Box<str>, Arc<ServerTls>> {
+    let now = SystemTime::now();
+    let mut compiled = HashMap::new();
+    for (name, listener) in &cx.config.listeners {
+        let Some(settings) = &listener.tls else { continue };
+        let inputs = server::Inputs {
+            listener: name,
+            settings,
+            protocols: &listener.protocols,
+            reader: cx.inputs.reader,
+            states: cx.inputs.states,
+            now,
+        };
+        if let Some(tls) = ServerTls::compile(&inputs, &mut cx.diagnostics) {
+            compiled.insert(name.as_str().into(), Arc::new(tls));
+        }
+    }
+    compiled
 }
 
 fn versions(cx: &mut Context<'_>) -> Versions {
@@ -118,31 +162,6 @@ fn versions(cx: &mut Context<'_>) -> Versions {
         Some(Err(message)) => {
             cx.diagnostics.push(Diagnostic::halves("versions", &message));
             Versions::default()
-        }
-    }
-}
-
-fn table(cx: &mut Context<'_>, versions: Versions) -> Option<Table> {
-    let config = cx.config;
-    let rules = config.routes.iter().enumerate().map(|(id, (name, route))| Rule {
-        id,
-        name: name.clone(),
-        matches: route.r#match.clone(),
-        paths: route.paths.clone().unwrap_or_else(|| config.paths.clone()),
-    });
-    match Table::build(rules.collect(), versions) {
-        Ok(table) => Some(table),
-        Err(errors) => {
-            for error in errors {
-                let name = cx
-                    .config
-                    .routes
-                    .get_index(error.rule)
-                    .map_or("?", |(name, _)| name);
-                let path = format!("routes.{name}.match.{}", error.field);
-                cx.diagnostics.push(Diagnostic::halves(path, &error.message));
-            }
-            None
         }
     }
 }
@@ -222,18 +241,14 @@ fn transport(cx: &mut Context<'_>, name: &str, upstream: &config::Upstream) -> T
     if !upstream.endpoints.iter().any(is_https) {
         return Transport::new(upstream.protocol, None);
     }
-    let files = &mut cx.files;
-    let mut making = Making {
+    let making = Making {
         upstream: name,
         protocol: upstream.protocol,
         states: cx.inputs.states,
-        read: &mut |path| {
-            files.push(path.to_owned());
-            std::fs::read(path)
-        },
+        reader: cx.inputs.reader,
     };
     let settings = upstream.tls.clone().unwrap_or_default();
-    match ClientTls::make(&settings, &mut making) {
+    match ClientTls::make(&settings, &making) {
         Ok(tls) => Transport::new(upstream.protocol, Some(tls)),
         Err(mistakes) => {
             cx.diagnostics.extend(mistakes);
@@ -246,6 +261,7 @@ fn client(client: &config::Client) -> ClientPlan {
     let (timeouts, limits) = (&client.timeouts, &client.limits);
     ClientPlan {
         timeouts: ClientTimeouts {
+            handshake: timeouts.handshake.get(),
             head: timeouts.head.get(),
             body_idle: timeouts.body_idle.get(),
             keep_alive: timeouts.keep_alive.get(),
@@ -256,6 +272,7 @@ fn client(client: &config::Client) -> ClientPlan {
         limits: ClientLimits {
             body: limits.body.get(),
             requests_per_connection: limits.requests_per_connection,
+            handshakes: limits.handshakes,
             min_rate: limits.min_rate.get(),
         },
         head: head(

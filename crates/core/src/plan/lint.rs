@@ -6,7 +6,9 @@
 use crate::config::types::{Address, PathForm, Segment};
 use crate::config::{Config, Diagnostic, Match, PathPattern, PolicyEntry, Route};
 use indexmap::IndexMap;
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 
 /// The stage of a kind, by its name: 0 admit, 1 authenticate, 2 authorize, 3 limit, 4 transform. None if
 /// there is no such kind.
@@ -43,14 +45,24 @@ pub fn lint(config: &Config, stage: StageOf<'_>) -> Vec<Diagnostic> {
 /// Routes that match exactly the same: of these, only one is ever taken.
 fn same_matches(config: &Config, out: &mut Vec<Diagnostic>) {
     // Most paths stand once: only those that do not are worth a closer look.
-    let mut paths: IndexMap<String, Vec<(&str, &Match)>> = IndexMap::with_capacity(config.routes.len());
-    for (name, route) in &config.routes {
-        paths
-            .entry(canonical_path(route.r#match.path.as_ref()))
-            .or_default()
-            .push((name, &route.r#match));
+    let path = |route: &Route| canonical_path(route.r#match.path.as_ref());
+    let mut once = HashSet::with_capacity(config.routes.len());
+    let mut again = HashSet::new();
+    let hasher = RandomState::new();
+    for route in config.routes.values() {
+        let number = hasher.hash_one(path(route));
+        if !once.insert(number) {
+            again.insert(number);
+        }
     }
-    for routes in paths.values().filter(|routes| routes.len() > 1) {
+    let mut paths: IndexMap<String, Vec<(&str, &Match)>> = IndexMap::new();
+    for (name, route) in config.routes.iter().filter(|_| !again.is_empty()) {
+        let path = path(route);
+        if again.contains(&hasher.hash_one(&path)) {
+            paths.entry(path).or_default().push((name, &route.r#match));
+        }
+    }
+    for routes in paths.values() {
         let mut seen: HashMap<String, &str> = HashMap::new();
         for (name, conditions) in routes {
             let first = *seen.entry(canonical(conditions)).or_insert(name);

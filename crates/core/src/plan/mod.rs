@@ -10,25 +10,27 @@ mod explain;
 pub mod lint;
 mod policies;
 
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse_http1::HeadLimits;
 use indexmap::IndexMap;
 
-pub use compile::{Inputs, compile};
+pub use compile::{Inputs, Routes, compile};
 
 use crate::action::Action;
-use crate::config::{self, Trust, Underscores};
+use crate::config::{self, Diagnostic, Trust, Underscores};
 use crate::exchange::Exchange;
 use crate::failure::Failure;
+use crate::http::edge::Edges;
 use crate::http::hop::Forwarding;
 use crate::http::normalize::Shape;
 use crate::http::screen;
 use crate::policy::Chain;
 use crate::route::{Miss, Query, Table};
 use crate::telemetry::metrics::RouteStats;
+use crate::tls::server::ServerTls;
 use crate::upstream::Upstream;
 
 /// A compiled document.
@@ -53,10 +55,16 @@ pub struct Plan {
     pub access_log: bool,
     /// How long a line may wait to be written to the access log.
     pub access_flush: Duration,
+    /// How long a drain may take.
+    pub drain: Duration,
     /// Counts for requests that match no route.
     pub unmatched: Arc<RouteStats>,
-    /// Files this plan was made from, besides the document's own.
-    pub files: Vec<PathBuf>,
+    /// What is doubtful about the files the document names.
+    pub warnings: Vec<Diagnostic>,
+    /// TLS of the listeners that have it.
+    pub tls: HashMap<Box<str>, Arc<ServerTls>>,
+    /// What listeners demand of each request; none if none of them does.
+    pub(crate) edges: Option<Box<Edges>>,
     pub(crate) table: Table,
     pub(crate) vary: Option<Box<str>>,
 }
@@ -99,6 +107,7 @@ pub struct ClientPlan {
 )]
 #[derive(Debug, Clone, Copy)]
 pub struct ClientTimeouts {
+    pub handshake: Duration,
     pub head: Duration,
     pub body_idle: Duration,
     pub keep_alive: Duration,
@@ -116,6 +125,7 @@ pub struct ClientTimeouts {
 pub struct ClientLimits {
     pub body: u64,
     pub requests_per_connection: u64,
+    pub handshakes: u32,
     pub min_rate: u64,
 }
 
@@ -128,6 +138,16 @@ pub struct ForwardedPlan {
 }
 
 impl Plan {
+    /// The certificates in use: their listener, their file, and until when they are good.
+    pub(crate) fn certificates(&self) -> Vec<(Box<str>, Box<str>, i64)> {
+        let of = |(listener, tls): (&Box<str>, &Arc<ServerTls>)| {
+            let all = tls.certificates().iter();
+            all.map(|one| (listener.clone(), one.file.clone(), one.not_after))
+                .collect::<Vec<_>>()
+        };
+        self.tls.iter().flat_map(of).collect()
+    }
+
     /// The route for an exchange; it is noted there, with what its path captured.
     pub(crate) fn find<'p>(&'p self, ex: &mut Exchange, shape: Shape) -> Result<&'p Route, Failure> {
         let head = &ex.request.head;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::compile::Context;
+use super::compile::{Context, Routes};
 use crate::config::{Config, Diagnostic, PolicyEntry, closest};
 use crate::policy::{Chain, Compile, Policy};
 
@@ -24,18 +24,13 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, routes: &Routes) -> Self {
         let route_base = config.policies.len();
-        let longest = config
-            .routes
-            .values()
-            .map(|route| route.policies.len())
-            .max()
-            .unwrap_or(0);
+        let longest = routes.values().map(|route| route.policies.len()).max();
         Self {
             named: HashMap::new(),
             route_base,
-            upstream_base: route_base + longest,
+            upstream_base: route_base + longest.unwrap_or(0),
         }
     }
 
@@ -115,7 +110,6 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
         states: cx.inputs.states,
         reader: cx.inputs.reader,
         evictions: cx.inputs.metrics.events().evictions.clone(),
-        files: &mut cx.files,
     };
     match (kind.compile)(settings, &mut policy) {
         Ok(policy) => Some(policy),

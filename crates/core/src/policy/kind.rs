@@ -3,7 +3,7 @@
 //! From that one place come parsing, validation, the JSON Schema, the reference page and the example.
 
 use std::any::Any;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,6 @@ pub struct Compile<'a> {
     pub reader: &'a Reader,
     /// Counts keys dropped from full windows.
     pub evictions: Arc<Count>,
-    /// Files read so far; they are watched for changes.
-    pub files: &'a mut Vec<PathBuf>,
 }
 
 impl Compile<'_> {
@@ -92,10 +90,9 @@ impl Compile<'_> {
         })
     }
 
-    /// Reads a file and has it watched.
-    pub fn read(&mut self, path: &Path) -> std::io::Result<Vec<u8>> {
-        self.files.push(path.to_owned());
-        std::fs::read(path)
+    /// Reads a file and has it watched. The error says why in a few words.
+    pub fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        self.reader.file(path)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Rule {
 pub struct BuildError {
     /// The rule's id.
     pub rule: usize,
+    /// The rule's name.
+    pub name: String,
     /// Where, below the route's `match`: `path`, `headers.x-tenant`.
     pub field: String,
     /// What is wrong.
@@ -42,15 +44,16 @@ pub struct BuildError {
 }
 
 impl Table {
-    /// Compiles and orders all rules.
+    /// Compiles and orders all rules. Each is taken, compiled and gone before the next, as they are large.
     ///
     /// # Errors
     /// All rules that cannot be compiled, in the order given.
-    pub fn build(rules: Vec<Rule>, versions: Versions) -> Result<Self, Vec<BuildError>> {
+    pub fn build(rules: impl IntoIterator<Item = Rule>, versions: Versions) -> Result<Self, Vec<BuildError>> {
+        let rules = rules.into_iter();
         let mut errors = Vec::new();
         let mut regexes = HashMap::new();
-        let mut compiled = Vec::with_capacity(rules.len());
-        let mut hosts_of = Vec::with_capacity(rules.len());
+        let mut compiled = Vec::with_capacity(rules.size_hint().0);
+        let mut hosts_of = Vec::with_capacity(rules.size_hint().0);
         for mut rule in rules {
             check_path(&rule, &mut regexes, &mut errors);
             hosts_of.push(std::mem::take(&mut rule.matches.hosts));
@@ -167,6 +170,7 @@ fn compile(rule: Rule, regexes: &HashMap<String, Regex>, errors: &mut Vec<BuildE
             Some(method) => methods.push(method),
             None => errors.push(BuildError {
                 rule: id,
+                name: name.clone(),
                 field: format!("methods[{at}]"),
                 message: format!("`{written}` is no method; expected such as `GET`"),
             }),
@@ -174,12 +178,13 @@ fn compile(rule: Rule, regexes: &HashMap<String, Regex>, errors: &mut Vec<BuildE
     }
     let mut named = |section: &str, conditions: &IndexMap<String, ValueMatch>| {
         let mut compiled = Vec::with_capacity(conditions.len());
-        for (name, condition) in conditions {
-            match Named::new(name, condition) {
+        for (key, condition) in conditions {
+            match Named::new(key, condition) {
                 Ok(named) => compiled.push(named),
                 Err(message) => errors.push(BuildError {
                     rule: id,
-                    field: format!("{section}.{name}"),
+                    name: name.clone(),
+                    field: format!("{section}.{key}"),
                     message,
                 }),
             }
@@ -230,6 +235,7 @@ fn check_path(rule: &Rule, regexes: &mut HashMap<String, Regex>, errors: &mut Ve
     let Some(path) = &rule.matches.path else { return };
     let error = |message| BuildError {
         rule: rule.id,
+        name: rule.name.clone(),
         field: "path".to_owned(),
         message,
     };

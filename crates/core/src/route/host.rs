@@ -15,7 +15,7 @@ pub(super) fn canonical<'a>(authority: &'a str, buffer: &'a mut Buffer) -> &'a s
     if authority.starts_with('[') {
         return address(authority, buffer);
     }
-    let host = match memchr::memchr(b':', authority.as_bytes()) {
+    let host = match authority.bytes().position(|byte| byte == b':') {
         Some(colon) => authority.get(..colon).unwrap_or_default(),
         None => authority,
     };

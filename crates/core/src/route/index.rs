@@ -24,6 +24,11 @@ struct Slot {
 const FREE: u32 = u32::MAX;
 
 impl Index {
+    /// Whether nothing is stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// The number stored for `key` in `scope`.
     pub(super) fn get(&self, scope: u32, key: &[u8]) -> Option<u32> {
         if self.used == 0 {
@@ -109,10 +114,11 @@ fn hash(scope: u32, key: &[u8]) -> u32 {
         bytes.copy_from_slice(word);
         h = (h.rotate_left(23) ^ u64::from_le_bytes(bytes)).wrapping_mul(K);
     }
-    let mut last = [0; 8];
-    let rest = words.remainder();
-    last[..rest.len()].copy_from_slice(rest);
-    h = (h.rotate_left(23) ^ u64::from_le_bytes(last)).wrapping_mul(K);
+    let last = words
+        .remainder()
+        .iter()
+        .fold(0, |last, &byte| last << 8 | u64::from(byte));
+    h = (h.rotate_left(23) ^ last).wrapping_mul(K);
     let folded = h ^ (h >> 32);
     // Truncation is the point: the fold above put both halves into the low word.
     #[allow(clippy::cast_possible_truncation)]

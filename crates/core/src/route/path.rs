@@ -188,7 +188,8 @@ impl<F> Walk<'_, F> {
             return found.or_else(|| self.below(&node.below, at));
         };
         if node.has_literals || node.param.is_some() {
-            let len = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+            // Segments are short: a plain loop beats `memchr`.
+            let len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
             if node.has_literals
                 && let Some(child) = self.tree.literals.get(id, rest.get(..len).unwrap_or_default())
                 && let Some(found) = self.step(child, start + len)

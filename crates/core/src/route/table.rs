@@ -273,6 +273,9 @@ impl Table {
         captures: &mut Captures,
         mut visit: impl FnMut(u32, &'t Compiled) -> Option<T>,
     ) -> Option<T> {
+        if self.host_index.is_empty() {
+            return self.walk_host(self.any_host?, query.path, captures, &mut visit);
+        }
         let mut buffer = [0; 255];
         let host = host::canonical(query.host, &mut buffer);
         if let Some(routes) = self.host_index.get(EXACT, host.as_bytes())

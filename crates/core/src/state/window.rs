@@ -1,8 +1,11 @@
 //! Sliding-window counters in memory, for limits on how often something may happen.
 //!
-//! Time is cut into windows; what was used in the one before fades out evenly while the current one fills.
-//! So at most `limit` is admitted at once, and no more than twice that in any stretch as long as a window,
-//! which only a caller who spends everything just before a window ends can reach.
+//! Each key has its own windows: the first begins with the first use, and each that follows where the one
+//! before ends. What was used in the one before fades out evenly while the current one fills, each use in one
+//! piece: what is left of it then does not count. So at most `limit` is admitted at once, all of it is there again
+//! within a window, use by use, and no more than twice that is admitted in any stretch as long as a window, which
+//! only a caller who spends everything just before a window ends can reach. Of a limit of one nothing fades: the
+//! next use comes a whole window after the last.
 //!
 //! Keys are kept as hashes under a secret, so an entry has one size whatever a caller sends. Their number is
 //! bounded; when there is no room those that count for nothing go first, then those not seen for longest.
@@ -39,8 +42,8 @@ type Entries = HashMap<u64, Entry, BuildHasherDefault<Hashed>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// The number of the window `current` counts.
-    index: u64,
+    /// When the window `current` counts began, in nanoseconds since the epoch.
+    start: u64,
     previous: u64,
     current: u64,
     /// When it was last asked for, in nanoseconds since the epoch.
@@ -52,14 +55,14 @@ struct Entry {
 pub struct Used {
     /// Whether there was room. What is refused is not counted.
     pub admitted: bool,
-    /// Used now, this time included if admitted; what fades is rounded up.
+    /// Used now, this time included if admitted; of what fades whole uses only.
     pub used: u64,
     /// Left of the limit.
     pub remaining: u64,
     /// Until nothing of it counts any more, if nothing else comes.
     pub resets_in: Duration,
-    /// If refused: until the same would be admitted, if nothing else comes. Never, if it is more than the
-    /// whole limit.
+    /// If refused: until the same would be admitted, if nothing else comes. At most a window for a cost of one.
+    /// Never, if it is more than the whole limit.
     pub retry_after: Option<Duration>,
 }
 
@@ -94,9 +97,8 @@ impl Windows {
         if entries.len() >= self.room && !entries.contains_key(&hash) {
             self.make_room(&mut entries, since);
         }
-        let index = since / self.window;
         let entry = entries.entry(hash).or_insert(Entry {
-            index,
+            start: since,
             previous: 0,
             current: 0,
             seen: since,
@@ -134,8 +136,7 @@ impl Windows {
     /// Frees an eighth at least, so that the cost of looking at all is shared by many new keys.
     #[cold]
     fn make_room(&self, entries: &mut Entries, since: u64) {
-        let index = since / self.window;
-        entries.retain(|_, entry| entry.counts(index));
+        entries.retain(|_, entry| entry.counts(since, self.window));
         let keep = self.room - self.room.div_ceil(8);
         let surplus = entries.len().saturating_sub(keep);
         if surplus == 0 {
@@ -157,25 +158,30 @@ impl Windows {
 impl Entry {
     /// Moves on to the window of that time; returns how much of it has passed.
     fn turn(&mut self, since: u64, window: u64) -> u64 {
-        let index = since / window;
-        match index.checked_sub(self.index) {
-            // Another thread has seen a later time; nothing has faded since.
-            None => return 0,
-            Some(0) => {}
-            Some(1) => (self.previous, self.current) = (self.current, 0),
-            Some(_) => (self.previous, self.current) = (0, 0),
+        // Nothing if another thread has seen a later time: nothing has faded since.
+        let elapsed = since.saturating_sub(self.start);
+        let counts = self.previous > 0 || self.current > 0;
+        if elapsed < window && counts {
+            return elapsed;
         }
-        self.index = index;
-        since % window
+        if elapsed / window == 1 && self.current > 0 {
+            (self.previous, self.current) = (self.current, 0);
+            self.start += window;
+            return elapsed - window;
+        }
+        // Nothing counts any more: a new window begins with what comes now.
+        (self.previous, self.current) = (0, 0);
+        self.start = self.start.max(since);
+        0
     }
 
     fn used(&self, elapsed: u64, window: u64) -> u64 {
         faded(self.previous, elapsed, window).saturating_add(self.current)
     }
 
-    /// Whether anything of it counts in that window.
-    fn counts(&self, index: u64) -> bool {
-        match index.saturating_sub(self.index) {
+    /// Whether anything of it counts at that time.
+    fn counts(&self, since: u64, window: u64) -> bool {
+        match since.saturating_sub(self.start) / window {
             0 => self.previous > 0 || self.current > 0,
             1 => self.current > 0,
             _ => false,
@@ -216,12 +222,9 @@ impl Entry {
     }
 }
 
-/// What is left of the previous window's use, rounded up.
+/// What is left of the previous window's use: whole uses only, so that the first is free as the window begins.
 fn faded(previous: u64, elapsed: u64, window: u64) -> u64 {
-    if previous == 0 {
-        return 0;
-    }
-    let left = (u128::from(previous) * u128::from(window - elapsed)).div_ceil(u128::from(window));
+    let left = u128::from(previous) * u128::from((window - elapsed).saturating_sub(1)) / u128::from(window);
     u64::try_from(left).unwrap_or(u64::MAX)
 }
 
@@ -230,9 +233,9 @@ fn fades_to(previous: u64, room: u64, window: u64) -> u64 {
     if previous <= room {
         return 0;
     }
-    // `room` is less than `previous`, so the share is less than the window.
-    let share = u128::from(room) * u128::from(window) / u128::from(previous);
-    window - u64::try_from(share).unwrap_or(window)
+    // With `room + 1` at most `previous`, the share is at most the window.
+    let share = ((u128::from(room) + 1) * u128::from(window)).div_ceil(u128::from(previous));
+    window.saturating_sub(u64::try_from(share).unwrap_or(window))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -25,9 +25,11 @@ pub(crate) struct Record {
     pub upstream: Option<usize>,
     endpoint: Option<Arc<Endpoint>>,
     attempts: u32,
-    /// Nanoseconds from the start of the last attempt to the endpoint's last byte.
-    upstream_time: Rc<Cell<u64>>,
+    /// Nanoseconds from the start of the last attempt to the endpoint's last byte; there once there was an attempt.
+    upstream_time: Option<Rc<Cell<u64>>>,
     code: Option<Code>,
+    /// When the exchange became a tunnel.
+    switched: Option<Instant>,
     open: bool,
 }
 
@@ -43,8 +45,9 @@ impl Record {
             upstream: None,
             endpoint: None,
             attempts: 0,
-            upstream_time: worker.spare_cell(),
+            upstream_time: None,
             code: None,
+            switched: None,
             open: true,
         }
     }
@@ -60,9 +63,16 @@ impl Record {
         self.endpoint = Some(endpoint.clone());
     }
 
+    /// The exchange is answered and becomes a tunnel, which may live for days.
+    pub fn switched(&mut self, now: Instant) {
+        self.switched = Some(now);
+    }
+
     /// Where the time of the attempt is written.
-    pub fn upstream_time(&self) -> Rc<Cell<u64>> {
-        self.upstream_time.clone()
+    pub fn upstream_time(&mut self, worker: &Worker) -> Rc<Cell<u64>> {
+        self.upstream_time
+            .get_or_insert_with(|| worker.spare_cell())
+            .clone()
     }
 
     /// A failure that became the response.
@@ -89,14 +99,22 @@ impl Exchange {
         plan.policies.on_finish(self.ran.global, self);
 
         let ended = Instant::now();
-        let latency = nanos(ended, self.record.started);
-        let upstream_time = self.record.upstream_time.get();
-        self.count(latency, upstream_time);
+        let started = self.record.started;
+        let cell = self.record.upstream_time.take();
+        let upstream_time = cell.as_ref().map_or(0, |cell| cell.get());
+        // What is measured of requests ends with the answer; a tunnel's whole life is for the log.
+        let answered = nanos(self.record.switched.unwrap_or(ended), started);
+        self.count(answered, upstream_time);
         if plan.access_log {
-            self.log(latency, upstream_time);
+            self.log(
+                nanos(ended, started),
+                answered.saturating_sub(upstream_time),
+                upstream_time,
+            );
         }
-        let cell = std::mem::take(&mut self.record.upstream_time);
-        self.worker.recycle_cell(cell);
+        if let Some(cell) = cell {
+            self.worker.recycle_cell(cell);
+        }
     }
 
     fn count(&self, latency: u64, upstream_time: u64) {
@@ -131,26 +149,32 @@ impl Exchange {
         }
     }
 
-    fn log(&self, latency: u64, upstream_time: u64) {
+    fn log(&self, latency: u64, overhead: u64, upstream_time: u64) {
         let (record, head) = (&self.record, &self.request.head);
         let route = self.route();
         let upstream = record.upstream.and_then(|i| self.plan.upstreams.get(i));
         let target = head.raw_target();
+        let tls = self.connection.tls.as_deref();
         let line = Line {
             timestamp: self.worker.stamp(record.started),
             request_id: self.ids.request.as_bytes(),
-            correlation_id: self.ids.correlation.as_bytes(),
+            correlation_id: self.ids.correlation().as_bytes(),
             method: head.method.as_str().as_bytes(),
             path: target.split('?').next().unwrap_or(target).as_bytes(),
             status: self.status(),
             latency,
-            overhead: latency.saturating_sub(upstream_time),
+            overhead,
             upstream_time: (record.attempts > 0).then_some(upstream_time),
             api_key: None,
             user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),
-            client_ip: self.client.text.as_str(),
+            client_ip: self.client_text(),
             host: head.authority().as_bytes(),
             protocol: head.version.as_str(),
+            tls_version: tls.map(|tls| tls.version),
+            tls_sni: tls.and_then(|tls| tls.sni.as_deref()),
+            tls_client: tls
+                .and_then(|tls| tls.client.as_ref())
+                .map(|client| &*client.subject),
             listener: &self.connection.listener.name,
             route: route.map(|route| &*route.name),
             version: route

@@ -8,11 +8,10 @@ mod verify;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::{ClientSessionMemoryCache, Resumption};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -20,8 +19,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::config::types::EndpointHost;
-use crate::config::{Diagnostic, TlsProfile, UpstreamProtocol, UpstreamTls};
+use crate::config::{Diagnostic, Reader, TlsProfile, UpstreamProtocol, UpstreamTls};
 use crate::state::States;
+use crate::tls::certificate;
 
 pub use verify::San;
 
@@ -50,25 +50,23 @@ pub(crate) struct Making<'a> {
     pub protocol: UpstreamProtocol,
     /// Where what was made before is found.
     pub states: &'a States,
-    /// Reads a file of the document.
-    pub read: &'a mut dyn FnMut(&Path) -> io::Result<Vec<u8>>,
+    /// Reads the files that the document names.
+    pub reader: &'a Reader,
 }
 
 impl ClientTls {
     /// Makes the TLS of an upstream, or finds that of the plan before. All mistakes are told at once.
-    pub(crate) fn make(
-        settings: &UpstreamTls,
-        making: &mut Making<'_>,
-    ) -> Result<Arc<Self>, Vec<Diagnostic>> {
+    pub(crate) fn make(settings: &UpstreamTls, making: &Making<'_>) -> Result<Arc<Self>, Vec<Diagnostic>> {
         let path = format!("upstreams.{}.tls", making.upstream);
         let mut mistakes = Vec::new();
         let mut file = |field: &str, file: Option<&Path>| {
             let file = file?;
-            match (making.read)(file) {
+            match making.reader.file(file) {
                 Ok(bytes) => Some(bytes),
-                Err(error) => {
-                    let message = format!("cannot read `{}`: {error}", file.display());
-                    mistakes.push(Diagnostic::error(format!("{path}.{field}"), message));
+                Err(reason) => {
+                    let message = format!("`{}` cannot be read: {reason}", file.display());
+                    let diagnostic = Diagnostic::error(format!("{path}.{field}"), message);
+                    mistakes.push(diagnostic.help("relative paths begin at the folder of the main document"));
                     None
                 }
             }
@@ -83,11 +81,13 @@ impl ClientTls {
         let mut hasher = DefaultHasher::new();
         (settings, making.protocol, &ca, &certificate, &key).hash(&mut hasher);
         let fingerprint = hasher.finish();
+        let bad = |field: &str, file: &Option<PathBuf>, wrong: &str| {
+            let file = file.as_deref().unwrap_or(Path::new("")).display();
+            Diagnostic::halves(format!("{path}.{field}"), &format!("`{file}` {wrong}"))
+        };
         let roots = match (&ca, settings.verify) {
             (_, false) => Ok(RootCertStore::empty().into()),
-            (Some(pem), true) => {
-                authorities(pem).map_err(|message| Diagnostic::error(format!("{path}.ca"), message))
-            }
+            (Some(pem), true) => authorities(pem).map_err(|wrong| bad("ca", &settings.ca, &wrong)),
             (None, true) => system_roots(making.states).map_err(|problem| {
                 Diagnostic::error(
                     path.as_str(),
@@ -97,9 +97,10 @@ impl ClientTls {
             }),
         };
         let identity = match (&certificate, &key) {
-            (Some(chain), Some(key)) => identity(chain, key)
-                .map(Some)
-                .map_err(|(field, message)| Diagnostic::error(format!("{path}.{field}"), message)),
+            (Some(chain), Some(key)) => identity(chain, key).map(Some).map_err(|wrong| match wrong {
+                ("key", wrong) => bad("key", &settings.key, &wrong),
+                (field, wrong) => bad(field, &settings.certificate, &wrong),
+            }),
             _ => Ok(None),
         };
         let (roots, identity) = match (roots, identity) {
@@ -107,10 +108,8 @@ impl ClientTls {
             (roots, identity) => return Err(roots.err().into_iter().chain(identity.err()).collect()),
         };
         let config = config(settings, making.protocol, &roots, identity).map_err(|error| {
-            vec![Diagnostic::error(
-                format!("{path}.certificate"),
-                error.to_string(),
-            )]
+            let wrong = format!("cannot be used with its key: {error}");
+            vec![bad("certificate", &settings.certificate, &wrong)]
         })?;
         let mut http1 = config.clone();
         http1.alpn_protocols = vec![HTTP1.to_vec()];
@@ -212,28 +211,17 @@ fn config(
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn identity(chain: &[u8], key: &[u8]) -> Result<Identity, (&'static str, String)> {
-    let chain = certificates(chain).map_err(|message| ("certificate", message))?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| ("key", format!("no private key in PEM form: {error}")))?;
+    let chain = certificate::chain(chain).map_err(|wrong| ("certificate", wrong))?;
+    let key = certificate::key(key).map_err(|wrong| ("key", wrong))?;
     Ok((chain, key))
-}
-
-/// The certificates of a PEM text; at least one.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err("the file has no certificate in PEM form".to_owned()),
-        Ok(found) => Ok(found),
-        Err(error) => Err(format!("the file is no PEM: {error}")),
-    }
 }
 
 fn authorities(pem: &[u8]) -> Result<Arc<RootCertStore>, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
+    for certificate in certificate::chain(pem)? {
         roots
             .add(certificate)
-            .map_err(|error| format!("a certificate cannot be an authority: {error}"))?;
+            .map_err(|error| format!("has a certificate that cannot be an authority: {error}"))?;
     }
     Ok(Arc::new(roots))
 }

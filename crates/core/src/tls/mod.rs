@@ -1,14 +1,22 @@
-//! TLS on both sides: what is configured, made into what rustls works with.
+//! TLS: what is presented and believed, on either side. Cryptography is rustls' with aws-lc-rs.
 //!
-//! Everything here is made when a plan is compiled, never on a worker.
+//! Configurations are made when a plan is compiled, from files read then; nothing here waits or does I/O. The
+//! handshake itself is driven in `listen/`, the bytes of an established session in `io/`.
+
+pub mod base64;
+pub mod certificate;
+pub mod client;
+pub mod info;
+pub mod server;
+pub mod tickets;
+
+pub use info::{ClientCertificate, TlsInfo};
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 
-pub mod client;
-
-/// The cryptography of all TLS, on either side.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+/// The cryptography of both sides: X25519MLKEM768 is the first choice for the exchange of keys.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

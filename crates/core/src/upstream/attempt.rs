@@ -16,8 +16,9 @@ use super::endpoint::Endpoint;
 use super::h2;
 use super::lease::Lease;
 use super::pool::PooledStream;
+use super::switch;
 use super::talk::Talk;
-use crate::action::{forward, rewrite};
+use crate::action::rewrite;
 use crate::body::Body;
 use crate::config::HostHeader;
 use crate::exchange::{Exchange, Response};
@@ -55,7 +56,8 @@ pub(crate) async fn send(
     outgoing: &Outgoing<'_>,
 ) -> Result<Response, Failed> {
     let since = Instant::now();
-    let mut stream = if upstream.transport.may_multiplex() {
+    // Only HTTP/1.1 can be switched from.
+    let mut stream = if upstream.transport.may_multiplex() && ex.upgrade.is_none() {
         match Box::pin(h2::send(ex, upstream, endpoint, outgoing, since)).await {
             h2::Sent::Done(result) => return result,
             h2::Sent::NotHttp2(stream) => stream,
@@ -87,7 +89,13 @@ pub(crate) async fn send(
         ex.clock.leave();
         let mut talk = Talk::new(ex, upstream);
         let failure = match talk.heads(ex, &mut lease, &mut upload).await {
-            Ok((head, parsed, buffer)) => return respond(ex, upstream, lease, upload, head, &parsed, buffer),
+            Ok(parsed) => {
+                let (head, buffer) = talk.into_parts(ex);
+                if head.status == 101 {
+                    return switch::respond(ex, upstream, lease, upload, head, buffer);
+                }
+                return respond(ex, upstream, lease, upload, head, &parsed, buffer);
+            }
             Err(failure) => failure,
         };
         lease.spoil(Closed::Failed);
@@ -123,7 +131,7 @@ async fn connect(
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
     fresh: bool,
-) -> Result<PooledStream, Failure> {
+) -> Result<Box<PooledStream>, Failure> {
     let worker = &ex.worker;
     if !fresh && let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
         upstream.stats.shard(worker.index).reused.inc();
@@ -140,7 +148,7 @@ pub(super) fn pooled(
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
     stream: Stream,
-) -> PooledStream {
+) -> Box<PooledStream> {
     let worker = &ex.worker;
     PooledStream::new(
         stream,
@@ -172,7 +180,7 @@ fn encode_head(
     framing: Framing,
 ) {
     let head = &ex.request.head;
-    encode::request_line(out, &head.method, head.path(), head.query());
+    encode::request_line(out, head);
     // Both are checked: the client's by the parser, the others with the document.
     let host = rewrite::host(outgoing.host, head.authority(), &endpoint.authority);
     encode::vouched(out, "host: ", host.as_bytes());
@@ -188,8 +196,11 @@ pub(super) fn encode_fields(out: &mut Vec<u8>, ex: &Exchange, outgoing: &Outgoin
     ex.ids.write(out, &head.headers);
     if outgoing.mark {
         let prefix = outgoing.prefix;
-        let hop = forward::hop(&ex.client, &ex.connection, head.authority(), head.version, prefix);
-        ex.plan.forwarded.fields.write(out, &hop);
+        let (fields, lines) = (&ex.plan.forwarded.fields, ex.connection.lines.as_bytes());
+        fields.write(out, head.version, lines, head.authority(), prefix);
+    }
+    if let Some(upgrade) = &ex.upgrade {
+        upgrade.write(out);
     }
 }
 
@@ -199,7 +210,7 @@ fn respond(
     upstream: &Upstream,
     mut lease: Lease,
     upload: Upload,
-    head: ResponseHead,
+    head: Box<ResponseHead>,
     parsed: &Parsed,
     buffer: Buffer,
 ) -> Result<Response, Failed> {

@@ -13,18 +13,17 @@ use super::pool::{PoolLimits, PooledStream};
 use crate::config::Balance;
 use crate::exchange::Exchange;
 use crate::io::Stream;
-use crate::telemetry::metrics::{Closed, UpstreamStats};
+use crate::telemetry::metrics::Closed;
 use crate::worker::Worker;
 
 /// A connection in use. When it ends, the connection goes back to the pool or is closed.
 pub(crate) struct Lease {
     worker: Rc<Worker>,
     endpoint: u32,
-    stream: Option<PooledStream>,
+    stream: Option<Box<PooledStream>>,
     limits: PoolLimits,
     /// Why the connection must not be used again, if so.
     spoilt: Option<Closed>,
-    stats: Arc<UpstreamStats>,
     since: Instant,
     time: Option<Rc<Cell<u64>>>,
     _in_flight: Option<InFlight>,
@@ -32,10 +31,10 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(super) fn new(
-        ex: &Exchange,
+        ex: &mut Exchange,
         upstream: &Upstream,
         endpoint: &Arc<Endpoint>,
-        stream: PooledStream,
+        stream: Box<PooledStream>,
         since: Instant,
     ) -> Self {
         upstream.stats.shard(ex.worker.index).in_flight.inc();
@@ -45,14 +44,13 @@ impl Lease {
             stream: Some(stream),
             limits: upstream.pool,
             spoilt: None,
-            stats: upstream.stats.clone(),
             since,
-            time: Some(ex.record.upstream_time()),
+            time: Some(ex.record.upstream_time(&ex.worker)),
             _in_flight: (upstream.balance == Balance::LeastRequest).then(|| endpoint.begin()),
         }
     }
 
-    pub(super) fn stream(&mut self) -> &mut Stream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         // Invariant: the stream is only taken in `give_back`, which ends the lease.
         #[allow(clippy::expect_used, reason = "taken only when the lease ends")]
         &mut self
@@ -92,6 +90,7 @@ impl Lease {
     /// Ends the lease well: the connection goes back to the pool, if it may be used again.
     pub(super) fn give_back(mut self) {
         let Some(stream) = self.stream.take() else { return };
+        stream.ended();
         match self.spoilt {
             Some(why) => stream.close(why),
             None => self
@@ -105,9 +104,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.end_time();
-        self.stats.shard(self.worker.index).in_flight.dec();
-        if let (Some(stream), Some(why)) = (self.stream.take(), self.spoilt) {
-            stream.close(why);
+        if let Some(stream) = self.stream.take() {
+            stream.ended();
+            if let Some(why) = self.spoilt {
+                stream.close(why);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod h2;
 mod lease;
 pub mod pool;
 pub mod resolve;
+mod switch;
 mod talk;
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,7 @@ use crate::telemetry::metrics::UpstreamStats;
 use balance::EndpointSet;
 use dial::Transport;
 use endpoint::Endpoint;
+pub(crate) use lease::Lease;
 use pool::PoolLimits;
 use resolve::Discovery;
 

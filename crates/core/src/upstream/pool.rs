@@ -27,7 +27,7 @@ pub struct PoolLimits {
     pub max_requests: u64,
 }
 
-/// A connection to an endpoint. Its end is counted, with the reason.
+/// A connection to an endpoint. Its end is counted, with the reason. Boxed: it moves with each request.
 pub struct PooledStream {
     /// The stream.
     pub stream: Stream,
@@ -55,10 +55,10 @@ impl PooledStream {
         endpoint: &Arc<Endpoint>,
         stats: Arc<UpstreamStats>,
         worker: usize,
-    ) -> Self {
+    ) -> Box<Self> {
         stats.shard(worker).opened.inc();
         let endpoint = Arc::downgrade(endpoint);
-        Self {
+        Box::new(Self {
             stream,
             requests: 1,
             connected: now,
@@ -68,7 +68,7 @@ impl PooledStream {
             worker,
             ending: Closed::Failed,
             suspect: false,
-        }
+        })
     }
 
     /// True if it has served a request before this one.
@@ -76,8 +76,14 @@ impl PooledStream {
         self.requests > 1
     }
 
+    /// Counts the end of an attempt that was counted as under way.
+    pub(super) fn ended(&self) {
+        self.stats.shard(self.worker).in_flight.dec();
+    }
+
     /// Closes it for a reason.
-    pub fn close(mut self, reason: Closed) {
+    #[allow(clippy::boxed_local, reason = "it lives in its box")]
+    pub fn close(mut self: Box<Self>, reason: Closed) {
         self.ending = reason;
     }
 }
@@ -89,7 +95,7 @@ impl Drop for PooledStream {
 }
 
 struct Idle {
-    stream: PooledStream,
+    stream: Box<PooledStream>,
     since: Instant,
     until: Instant,
 }
@@ -104,7 +110,8 @@ impl Idle {
         (unasked || !self.stream.stream.is_idle_and_open()).then_some(Closed::Peer)
     }
 
-    fn into_stream(self) -> PooledStream {
+    #[allow(clippy::unnecessary_box_returns, reason = "it lives in its box")]
+    fn into_stream(self) -> Box<PooledStream> {
         self.stream.stats.shard(self.stream.worker).idle.dec();
         self.stream
     }
@@ -118,7 +125,7 @@ pub struct Pools {
 
 impl Pools {
     /// Takes a usable idle connection to an endpoint, for one more request.
-    pub fn take(&self, endpoint: u32, now: Instant) -> Option<PooledStream> {
+    pub fn take(&self, endpoint: u32, now: Instant) -> Option<Box<PooledStream>> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.get_mut(&endpoint)?;
         while let Some(mut idle) = pool.pop() {
@@ -134,7 +141,7 @@ impl Pools {
     }
 
     /// Keeps a connection for a later request, if the limits allow; else closes it.
-    pub fn put(&self, endpoint: u32, stream: PooledStream, limits: &PoolLimits, now: Instant) {
+    pub fn put(&self, endpoint: u32, stream: Box<PooledStream>, limits: &PoolLimits, now: Instant) {
         if stream.requests >= limits.max_requests {
             return stream.close(Closed::Requests);
         }

@@ -13,6 +13,7 @@ use super::lease::Lease;
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
 use crate::http::hop;
+use crate::http::upgrade::Upgrade;
 use crate::io::{Buffer, Phase, SendError};
 use crate::telemetry::metrics::Closed;
 use crate::timer::Which;
@@ -24,13 +25,15 @@ const MOST_INTERIM: u32 = 16;
 pub(super) struct Talk {
     kind: RequestKind,
     limits: HeadLimits,
-    head: ResponseHead,
+    head: Box<ResponseHead>,
     buffer: Option<Buffer>,
     interim: u32,
     /// True once a byte of a response came.
     pub(super) answered: bool,
     /// True once the request is out as far as it may go.
     sent: bool,
+    /// True once the endpoint was waited for: who is polled again has most likely something to read.
+    waited: bool,
     broken: Option<io::Error>,
     write_idle: Duration,
     first_byte: Duration,
@@ -52,6 +55,7 @@ impl Talk {
             interim: 0,
             answered: false,
             sent: false,
+            waited: false,
             broken: None,
             write_idle: upstream.timeouts.idle,
             first_byte: upstream.timeouts.first_byte,
@@ -59,13 +63,14 @@ impl Talk {
         }
     }
 
+    /// Sends the request, and reads up to the end of the response's final head.
     pub(super) async fn heads(
         &mut self,
         ex: &Exchange,
         lease: &mut Lease,
         upload: &mut Upload,
-    ) -> Result<(ResponseHead, Parsed, Buffer), Failure> {
-        let parsed = poll_fn(|cx| {
+    ) -> Result<Parsed, Failure> {
+        poll_fn(|cx| {
             loop {
                 if let Poll::Ready(Err(failure)) = self.poll_send(cx, ex, lease, upload) {
                     return Poll::Ready(Err(failure));
@@ -77,9 +82,13 @@ impl Talk {
                 }
             }
         })
-        .await?;
-        let buffer = self.buffer.take().unwrap_or_else(|| ex.worker.buffers.small());
-        Ok((std::mem::take(&mut self.head), parsed, buffer))
+        .await
+    }
+
+    /// The head that came, and what came behind it.
+    pub(super) fn into_parts(self, ex: &Exchange) -> (Box<ResponseHead>, Buffer) {
+        let buffer = self.buffer.unwrap_or_else(|| ex.worker.buffers.small());
+        (self.head, buffer)
     }
 
     fn poll_send(
@@ -128,7 +137,8 @@ impl Talk {
         loop {
             if let Some(parsed) = self.parse()? {
                 let status = self.head.status;
-                if status >= 200 {
+                let switches = status == 101 && ex.upgrade.as_deref().is_some_and(Upgrade::is_asked);
+                if status >= 200 || switches {
                     return Poll::Ready(Ok(Some(parsed)));
                 }
                 self.interim += 1;
@@ -147,12 +157,17 @@ impl Talk {
                 }
                 continue;
             }
-            if self.buffer.is_none() && lease.stream().poll_readable(cx).is_pending() {
+            // Nothing is to be expected yet, and no buffer is held while waiting.
+            if !self.waited && self.buffer.is_none() && lease.stream().poll_readable(cx).is_pending() {
+                self.waited = true;
                 return self.wait(cx, ex, upload);
             }
             let buffer = self.buffer.get_or_insert_with(|| ex.worker.buffers.small());
             match lease.stream().poll_read(cx, buffer.space()) {
-                Poll::Pending => return self.wait(cx, ex, upload),
+                Poll::Pending => {
+                    self.buffer = self.buffer.take().filter(|buffer| !buffer.is_empty());
+                    return self.wait(cx, ex, upload);
+                }
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.reset(None))),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.reset(Some(error)))),
                 Poll::Ready(Ok(n)) => {

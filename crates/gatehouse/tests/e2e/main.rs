@@ -35,9 +35,13 @@ mod retry;
 mod sse;
 mod timeouts;
 mod timeouts_upstream;
+mod tls;
 mod unix;
+mod upgrade;
 mod upstream_h2;
 mod upstream_tls;
+mod websocket;
+mod websocket_life;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use gatehouse_testkit::backend::tcp::TcpBackend;
 use gatehouse_testkit::backend::tls::Settings;
-use gatehouse_testkit::certs::{Authority, Identity, version};
 use gatehouse_testkit::temp::TempDir;
+use gatehouse_testkit::tls::{Authority, Issued, Leaf, TLS12};
 use gatehouse_testkit::{Client, Gateway, H2Backend, HttpBackend, Reply, Response, TlsFront};
 
 use crate::{gateway, with_upstream};
@@ -15,13 +15,13 @@ use crate::{gateway, with_upstream};
 struct Rig {
     folder: TempDir,
     authority: Authority,
-    identity: Identity,
+    identity: Issued,
     backend: HttpBackend,
 }
 
 impl Rig {
     fn new() -> Self {
-        let (folder, authority) = (TempDir::new(), Authority::new("test authority"));
+        let (folder, authority) = (TempDir::new(), Authority::named("test authority"));
         folder.write("ca.pem", &authority.pem());
         Self {
             identity: authority.server(&["localhost", "127.0.0.1"]),
@@ -43,7 +43,7 @@ impl Rig {
         TlsFront::start(&Settings::new(&self.identity), self.backend.address())
     }
 
-    fn front_as(&self, identity: &Identity) -> TlsFront {
+    fn front_as(&self, identity: &Issued) -> TlsFront {
         TlsFront::start(&Settings::new(identity), self.backend.address())
     }
 }
@@ -104,7 +104,7 @@ fn another_name_may_be_asked_for() {
 #[test]
 fn an_unknown_authority_is_not_believed() {
     let rig = Rig::new();
-    let front = rig.front_as(&Authority::new("somebody").server(&["127.0.0.1"]));
+    let front = rig.front_as(&Authority::named("somebody").server(&["127.0.0.1"]));
     let gateway = with_upstream(&front.url(), &format!("tls: {{ {} }}", rig.ca()));
     fails(&gateway, "UnknownIssuer");
     assert_eq!(rig.backend.count(), 0);
@@ -113,7 +113,10 @@ fn an_unknown_authority_is_not_believed() {
 #[test]
 fn an_expired_certificate_is_not_believed() {
     let rig = Rig::new();
-    let front = rig.front_as(&rig.authority.wanted(&["127.0.0.1"]).expired().server());
+    let front = rig.front_as(
+        &rig.authority
+            .issue(&Leaf::server(&["127.0.0.1"]).years(2000, 2001)),
+    );
     let gateway = with_upstream(&front.url(), &format!("tls: {{ {} }}", rig.ca()));
     fails(&gateway, "expired");
     assert_eq!(rig.backend.count(), 0);
@@ -131,7 +134,8 @@ fn a_certificate_for_another_name_is_not_believed() {
 #[test]
 fn without_verification_everybody_is_believed_and_a_warning_says_so() {
     let rig = Rig::new();
-    let front = rig.front_as(&Authority::new("somebody").wanted(&["other"]).expired().server());
+    let front =
+        rig.front_as(&Authority::named("somebody").issue(&Leaf::server(&["other"]).years(2000, 2001)));
     let gateway = with_upstream(&front.url(), "tls: { verify: false }");
     assert_eq!(get(&gateway).text(), "ok");
     gateway.wait_log("does not check certificates");
@@ -163,7 +167,7 @@ fn the_names_wanted_take_the_place_of_the_servers() {
 #[test]
 fn names_of_an_unknown_authority_mean_nothing() {
     let rig = Rig::new();
-    let front = rig.front_as(&Authority::new("somebody").server(&["spiffe://example.org/orders"]));
+    let front = rig.front_as(&Authority::named("somebody").server(&["spiffe://example.org/orders"]));
     let settings = format!(
         "tls: {{ {}, subject_alt_names: [\"spiffe://example.org/orders\"] }}",
         rig.ca()
@@ -174,11 +178,12 @@ fn names_of_an_unknown_authority_mean_nothing() {
 #[test]
 fn a_certificate_is_shown_to_those_who_ask() {
     let rig = Rig::new();
-    let clients = Authority::new("clients");
+    let clients = Authority::named("clients");
     let settings = Settings::new(&rig.identity).clients_of(&clients);
     let front = TlsFront::start(&settings, rig.backend.address());
-    let us = clients.client("gateway.internal");
-    us.write(rig.folder.path(), "us");
+    let us = clients.issue(&Leaf::client("gateway.internal"));
+    rig.folder.write("us.pem", &us.cert);
+    rig.folder.write("us.key", &us.key);
 
     let without = with_upstream(&front.url(), &format!("tls: {{ {} }}", rig.ca()));
     let response = get(&without);
@@ -193,16 +198,13 @@ fn a_certificate_is_shown_to_those_who_ask() {
     );
     let with = with_upstream(&front.url(), &tls);
     assert_eq!(get(&with).text(), "ok");
-    assert_eq!(
-        front.handshakes()[0].client.as_deref(),
-        Some(us.chain()[0].as_ref())
-    );
+    assert_eq!(front.handshakes()[0].client.as_deref(), Some(us.der.as_slice()));
 }
 
 #[test]
 fn an_old_version_is_refused_where_only_the_new_one_is_wanted() {
     let rig = Rig::new();
-    let settings = Settings::new(&rig.identity).only(&version::TLS12);
+    let settings = Settings::new(&rig.identity).only(&TLS12);
     let front = TlsFront::start(&settings, rig.backend.address());
     let old = with_upstream(&front.url(), &format!("tls: {{ {} }}", rig.ca()));
     assert_eq!(get(&old).text(), "ok");
@@ -234,7 +236,7 @@ fn an_endpoint_in_the_clear_fails_as_tls() {
 fn another_endpoint_is_asked_when_the_handshake_fails() {
     let rig = Rig::new();
     let (bad, good) = (
-        rig.front_as(&Authority::new("somebody").server(&["127.0.0.1"])),
+        rig.front_as(&Authority::named("somebody").server(&["127.0.0.1"])),
         rig.front(),
     );
     let yaml = format!(
@@ -312,7 +314,7 @@ fn a_changed_authority_counts_from_the_next_request_on() {
     let gateway = with_upstream(&front.url(), &format!("tls: {{ {} }}", rig.ca()));
     let mut client = Client::connect(gateway.address());
     assert_eq!(client.get("/").text(), "ok");
-    let other = Authority::new("other");
+    let other = Authority::named("other");
     replace(&rig.folder.join("ca.pem"), &other.pem());
     gateway.signal("HUP");
     gateway.wait_log("configuration changed");

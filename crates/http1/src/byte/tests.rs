@@ -58,9 +58,9 @@ fn the_first_colon_is_found_anywhere() {
             let bytes: Vec<u8> = (0..len)
                 .map(|place| if place < at { b';' } else { b':' })
                 .collect();
-            assert_eq!(colon(&bytes), Some(at));
+            assert_eq!(find(b':', &bytes), Some(at));
         }
-        assert_eq!(colon(&vec![b';'; len]), None);
+        assert_eq!(find(b':', &vec![b';'; len]), None);
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn method(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
 
 /// A target with the space after it: its length without.
 pub(crate) fn target(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
-    if let Some(len) = memchr::memchr(b' ', bytes)
+    if let Some(len) = byte::find(b' ', bytes)
         && len > 0
         && byte::is_target(&bytes[..len])
     {
@@ -89,7 +89,7 @@ pub(crate) struct FieldLine {
 
 /// A field line: `name ":" OWS value OWS CR LF`, never folded.
 pub(crate) fn field(bytes: &[u8]) -> Result<Option<FieldLine>, HeadError> {
-    let Some(name_len) = byte::colon(bytes) else {
+    let Some(name_len) = byte::find(b':', bytes) else {
         return if byte::token_len(bytes) == bytes.len() {
             Ok(None)
         } else {

@@ -110,7 +110,7 @@ impl Target {
     /// Finds path and query from `start` to the end.
     fn load_path(&mut self, start: usize) -> Result<(), HeadError> {
         let bytes = &self.text.as_bytes()[start..];
-        let path_len = memchr::memchr(b'?', bytes).unwrap_or(bytes.len());
+        let path_len = byte::find(b'?', bytes).unwrap_or(bytes.len());
         if !byte::has_whole_percents(&bytes[..path_len]) {
             return Err(HeadError::Malformed(
                 "a percent sign in the path is not followed by two hex digits",

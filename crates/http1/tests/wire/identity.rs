@@ -192,7 +192,7 @@ fn write_loosely(random: &mut Random, model: &Model) -> Vec<u8> {
 /// The request as we write it.
 fn write_anew(head: &RequestHead, framing: Framing, body: Option<&[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
-    encode::request_line(&mut out, &head.method, head.path(), head.query());
+    encode::request_line(&mut out, head);
     encode::fields(&mut out, &head.headers);
     encode::field(&mut out, b"host", head.authority().as_bytes());
     encode::framing(&mut out, framing);

@@ -4,19 +4,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::certs::{Authority, Identity, provider};
+use crate::tls::{Authority, Issued};
 
 /// What the server shows and wants.
 pub struct Settings<'a> {
-    identity: &'a Identity,
+    identity: &'a Issued,
     alpn: Vec<Vec<u8>>,
     clients: Option<&'a Authority>,
     versions: Vec<&'static SupportedProtocolVersion>,
@@ -25,7 +28,7 @@ pub struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    pub fn new(identity: &'a Identity) -> Self {
+    pub fn new(identity: &'a Issued) -> Self {
         Self {
             identity,
             alpn: Vec::new(),
@@ -77,17 +80,32 @@ impl<'a> Settings<'a> {
         let builder = match self.clients {
             None => builder.with_no_client_auth(),
             Some(authority) => {
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots()), provider());
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der()).expect("an authority");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
                 builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
             }
         };
         let mut config = builder
-            .with_single_cert(self.identity.chain(), self.identity.private_key())
+            .with_single_cert(chain(self.identity), key(self.identity))
             .expect("a certificate");
         config.alpn_protocols.clone_from(&self.alpn);
         config
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn chain(identity: &Issued) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(identity.cert.as_bytes())
+        .collect::<Result<_, _>>()
+        .expect("certificates")
+}
+
+fn key(identity: &Issued) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key")
 }
 
 /// A handshake that succeeded.

@@ -36,6 +36,7 @@ impl<'a> Check<'a> {
         }
         for (name, listener) in &config.listeners {
             let path = format!("listeners.{name}");
+            self.tls(&path, listener);
             if listener.unix_mode.is_some() && matches!(listener.address, Address::Tcp(_)) {
                 self.error(
                     format!("{path}.unix_mode"),
@@ -80,6 +81,7 @@ impl<'a> Check<'a> {
     fn client(&mut self) {
         let (timeouts, limits) = (&self.config.client.timeouts, &self.config.client.limits);
         let spans = [
+            ("handshake", timeouts.handshake),
             ("head", timeouts.head),
             ("body_idle", timeouts.body_idle),
             ("keep_alive", timeouts.keep_alive),

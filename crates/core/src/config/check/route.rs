@@ -6,6 +6,7 @@ use crate::config::diagnostic::{Diagnostic, list};
 use crate::config::route::{Forward, Match, Redirect, Reply, Route, Sticky};
 use crate::config::template::{Template, Variable};
 use crate::config::types::{PathForm, PathPattern, ValueMatch, ValueTest};
+use crate::http::upgrade::is_of_transport;
 use indexmap::IndexMap;
 use std::collections::HashSet;
 
@@ -177,6 +178,31 @@ impl Check<'_> {
             Some(Sticky::ClientIp | Sticky::Consumer) | None => {}
         }
         self.forward_path(path, name, route, forward);
+        self.upgrades(path, forward);
+    }
+
+    fn upgrades(&mut self, path: &str, forward: &Forward) {
+        for (index, protocol) in forward.upgrades.iter().enumerate() {
+            let field = format!("{path}.upgrades[{index}]");
+            let mut parts = protocol.splitn(2, '/');
+            if !parts.all(is_token) {
+                let shown = protocol.escape_debug();
+                self.halves(
+                    field,
+                    format!("`{shown}` is not a protocol; expected such as `websocket`"),
+                );
+            } else if is_of_transport(protocol) {
+                let message = format!(
+                    "`{protocol}` would let requests pass that nobody has looked at; leave it out, it is never switched to"
+                );
+                self.halves(field, message);
+            }
+        }
+        let tunnel = &forward.tunnel;
+        self.longer_than_nothing(
+            &format!("{path}.tunnel"),
+            [("idle", tunnel.idle), ("max_age", tunnel.max_age)],
+        );
     }
 
     fn forward_path(&mut self, path: &str, name: &str, route: &Route, forward: &Forward) {

@@ -1,14 +1,17 @@
 //! Sections of one or several files to one typed document.
 //!
-//! Each item of a section is read by itself, so that one that is wrong takes no other with it.
+//! Each item of a section is read by itself as soon as its text ends, so that one that is wrong takes no other
+//! with it, and its raw form is gone before the next one is read.
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics, closest, list};
 use crate::config::reader::Reader;
+use crate::config::yaml::Item;
 use crate::config::{Broken, Config};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// Sections that are maps by name, with what one item is called. These may be in included files.
 pub(super) const NAMED: [(&str, &str); 4] = [
@@ -33,15 +36,102 @@ const SINGLE: [&str; 11] = [
     "include",
 ];
 
-/// The document before it has types: all items of all files, and the sections there is one of.
+/// The document on its way: items have their types as soon as they are read, so that the raw form of a large
+/// document is never in memory whole; sections there is one of wait for the end.
 #[derive(Default)]
 pub(super) struct Assembly {
-    named: IndexMap<&'static str, Map<String, Value>>,
+    config: Config,
     single: Map<String, Value>,
+    reader: Reader,
+    broken: Broken,
+    /// What types say. The texts have more to say, and may take some of this back.
+    typed: Diagnostics,
+    /// Items of the file at hand that another file has too, such as `routes.orders`.
+    twice: HashSet<String>,
+}
+
+/// What came of all files.
+pub(super) struct Assembled {
+    pub(super) config: Config,
+    pub(super) broken: Broken,
+    pub(super) typed: Diagnostics,
+    pub(super) reader: Reader,
+}
+
+/// How far an assembly was at one time.
+pub(super) struct Mark {
+    items: [usize; 4],
+    typed: usize,
 }
 
 impl Assembly {
-    /// Takes the sections of the main file.
+    /// Begins a file; what it brings may be taken back.
+    pub(super) fn begin(&mut self) -> Mark {
+        self.twice.clear();
+        let config = &self.config;
+        Mark {
+            items: [
+                config.listeners.len(),
+                config.named_policies.len(),
+                config.routes.len(),
+                config.upstreams.len(),
+            ],
+            typed: self.typed.len(),
+        }
+    }
+
+    /// Forgets everything since then: the text it came from is no document.
+    pub(super) fn take_back(&mut self, mark: &Mark) {
+        let [listeners, named_policies, routes, upstreams] = mark.items;
+        self.config.listeners.truncate(listeners);
+        self.config.named_policies.truncate(named_policies);
+        self.config.routes.truncate(routes);
+        self.config.upstreams.truncate(upstreams);
+        self.typed.truncate(mark.typed);
+    }
+
+    /// Takes an item of a section; `item.section` is an index into [`NAMED`].
+    pub(super) fn take(&mut self, mut item: Item<'_>) {
+        let Some((section, _)) = NAMED.get(item.section) else {
+            return;
+        };
+        let path = format!("{section}.{}", item.name);
+        let config = &mut self.config;
+        let known = match *section {
+            "listeners" => config.listeners.contains_key(item.name),
+            "named_policies" => config.named_policies.contains_key(item.name),
+            "routes" => config.routes.contains_key(item.name),
+            _ => config.upstreams.contains_key(item.name),
+        };
+        if known || self.broken.has(&path) {
+            self.twice.insert(path);
+            return;
+        }
+        self.reader.learn(std::mem::take(&mut item.from_environment));
+        let mut read = Typed {
+            reader: &self.reader,
+            out: &mut self.typed,
+            broken: &mut self.broken,
+        };
+        match *section {
+            "listeners" => read.item(&item, path, &mut config.listeners),
+            "named_policies" => read.item(&item, path, &mut config.named_policies),
+            "routes" => read.item(&item, path, &mut config.routes),
+            _ => read.item(&item, path, &mut config.upstreams),
+        }
+    }
+
+    /// Whether another file has such an item of the file at hand.
+    pub(super) fn is_twice(&self, path: &str) -> bool {
+        self.twice.contains(path)
+    }
+
+    /// Notes paths that came from the environment.
+    pub(super) fn learn(&mut self, from_environment: Vec<String>) {
+        self.reader.learn(from_environment);
+    }
+
+    /// Takes what is left of the main file once its items are taken.
     pub(super) fn main(&mut self, root: Map<String, Value>, out: &mut Diagnostics) {
         for (section, value) in root {
             if SINGLE.contains(&section.as_str()) {
@@ -50,9 +140,7 @@ impl Assembly {
                     self.single.insert(section, value);
                 }
             } else if let Some((section, _)) = NAMED.iter().find(|(known, _)| *known == section) {
-                for (name, item) in items(section, value, out).unwrap_or_default() {
-                    self.add(section, name, item);
-                }
+                items(section, value, out);
             } else {
                 let known = || NAMED.iter().map(|(name, _)| *name).chain(SINGLE);
                 let hint = match closest(&section, known()) {
@@ -68,45 +156,37 @@ impl Assembly {
         }
     }
 
-    /// Whether there is such an item already.
-    pub(super) fn has(&self, section: &str, name: &str) -> bool {
-        self.named
-            .get(section)
-            .is_some_and(|items| items.contains_key(name))
-    }
-
-    /// Adds an item of an included file.
-    pub(super) fn add(&mut self, section: &'static str, name: String, item: Value) {
-        self.named.entry(section).or_default().insert(name, item);
-    }
-
-    /// Gives everything its type; also says which parts had something wrong. Raw items are freed as they are
-    /// read, so that a large document is never in memory twice.
-    pub(super) fn read(&mut self, reader: &Reader, out: &mut Diagnostics) -> (Config, Broken) {
+    /// Gives the other sections their types; also says which parts had something wrong.
+    pub(super) fn finish(mut self) -> Assembled {
         let mut read = Typed {
-            assembly: self,
-            reader,
-            out,
-            broken: Broken::default(),
+            reader: &self.reader,
+            out: &mut self.typed,
+            broken: &mut self.broken,
+        };
+        let mut one = Ones {
+            sections: &self.single,
+            read: &mut read,
         };
         let config = Config {
-            listeners: read.section("listeners"),
-            policies: read.one("policies"),
-            named_policies: read.section("named_policies"),
-            routes: read.section("routes"),
-            upstreams: read.section("upstreams"),
-            versions: read.one("versions"),
-            client: read.one("client"),
-            forwarded: read.one("forwarded"),
-            request_id: read.one("request_id"),
-            paths: read.one("paths"),
-            access_log: read.one("access_log"),
-            dns: read.one("dns"),
-            admin: read.one("admin"),
-            process: read.one("process"),
-            include: read.one("include"),
+            policies: one.section("policies"),
+            versions: one.section("versions"),
+            client: one.section("client"),
+            forwarded: one.section("forwarded"),
+            request_id: one.section("request_id"),
+            paths: one.section("paths"),
+            access_log: one.section("access_log"),
+            dns: one.section("dns"),
+            admin: one.section("admin"),
+            process: one.section("process"),
+            include: one.section("include"),
+            ..self.config
         };
-        (config, read.broken)
+        Assembled {
+            config,
+            broken: self.broken,
+            typed: self.typed,
+            reader: self.reader,
+        }
     }
 }
 
@@ -127,41 +207,41 @@ pub(super) fn items(section: &str, value: Value, out: &mut Diagnostics) -> Optio
 }
 
 struct Typed<'a> {
-    assembly: &'a mut Assembly,
     reader: &'a Reader,
     out: &'a mut Diagnostics,
-    broken: Broken,
+    broken: &'a mut Broken,
 }
 
 impl Typed<'_> {
-    fn section<T: DeserializeOwned + JsonSchema + 'static>(&mut self, section: &str) -> IndexMap<String, T> {
-        let Some(items) = self.assembly.named.get_mut(section).map(std::mem::take) else {
-            return IndexMap::new();
-        };
-        let mut typed = IndexMap::with_capacity(items.len());
-        let mut path = format!("{section}.");
-        let start = path.len();
-        for (name, item) in items {
-            path.truncate(start);
-            path.push_str(&name);
-            let read = self.reader.read::<T>(&item, &path, self.out);
-            if !read.clean {
-                self.broken.add(path.clone());
-            }
-            if let Some(item) = read.value {
-                typed.insert(name, item);
-            }
+    fn item<T: DeserializeOwned + JsonSchema + 'static>(
+        &mut self,
+        item: &Item<'_>,
+        path: String,
+        into: &mut IndexMap<String, T>,
+    ) {
+        let read = self.reader.read::<T>(&item.value, &path, self.out);
+        if !read.clean {
+            self.broken.add(path);
         }
-        typed
+        if let Some(typed) = read.value {
+            into.insert(item.name.to_owned(), typed);
+        }
     }
+}
 
-    fn one<T: DeserializeOwned + JsonSchema + Default + 'static>(&mut self, section: &str) -> T {
-        let Some(value) = self.assembly.single.get(section) else {
+struct Ones<'a, 't> {
+    sections: &'a Map<String, Value>,
+    read: &'a mut Typed<'t>,
+}
+
+impl Ones<'_, '_> {
+    fn section<T: DeserializeOwned + JsonSchema + Default + 'static>(&mut self, section: &str) -> T {
+        let Some(value) = self.sections.get(section) else {
             return T::default();
         };
-        let read = self.reader.read::<T>(value, section, self.out);
+        let read = self.read.reader.read::<T>(value, section, self.read.out);
         if !read.clean {
-            self.broken.add(section.to_owned());
+            self.read.broken.add(section.to_owned());
         }
         read.value.unwrap_or_default()
     }

@@ -64,7 +64,7 @@ impl Loading<'_> {
     fn merge(&mut self, file: &Path, text: String, assembly: &mut Assembly) {
         let name = file.display().to_string();
         self.watch.push(file.to_owned());
-        let Some(root) = self.parse(&name, text) else {
+        let Some(root) = self.parse(&name, text, assembly) else {
             return;
         };
         let number = self.sources.files().len() - 1;
@@ -77,7 +77,7 @@ impl Loading<'_> {
         }
     }
 
-    fn merge_section(&mut self, section: &str, value: Value, file: usize, assembly: &mut Assembly) {
+    fn merge_section(&mut self, section: &str, value: Value, file: usize, assembly: &Assembly) {
         let Some((section, kind)) = NAMED.into_iter().find(|(known, _)| *known == section) else {
             let message = format!("`{section}` is not for included files");
             let help = format!(
@@ -88,9 +88,9 @@ impl Loading<'_> {
             return;
         };
         let items: Map<String, Value> = items(section, value, &mut self.out).unwrap_or_default();
-        for (name, item) in items {
+        for name in items.keys() {
             let path = format!("{section}.{name}");
-            if assembly.has(section, &name) {
+            if assembly.is_twice(&path) {
                 let first = self.sources.place(&path, true);
                 let first = first.map(|place| format!("{}:{}:{}", place.file, place.line, place.column));
                 let mut diagnostic =
@@ -100,7 +100,6 @@ impl Loading<'_> {
                     .push(diagnostic.help(format!("the first is at {}", first.unwrap_or_default())));
             } else {
                 self.sources.own(path, file);
-                assembly.add(section, name, item);
             }
         }
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::tls::TlsProfile;
+
 /// Which HTTP the endpoints are spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -16,17 +18,6 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2. In the clear the endpoint must expect it without being asked (prior knowledge).
     Http2,
-}
-
-/// Versions of TLS, by the names that Mozilla gives to such sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TlsProfile {
-    /// TLS 1.3 only.
-    Modern,
-    /// TLS 1.2 and 1.3, with forward secrecy and authenticated encryption always.
-    #[default]
-    Intermediate,
 }
 
 /// How `https` endpoints are recognised, and how they recognise us.

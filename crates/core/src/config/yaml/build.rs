@@ -1,7 +1,7 @@
 //! Builds a value from the parser's events, without recursion, and notes where everything is if asked to.
 
 use super::environment::{Environment, substitute};
-use super::{DEEPEST, Found, MOST_PROBLEMS, Positions, Problem, Spot, core_scalar};
+use super::{DEEPEST, Found, Item, Items, MOST_PROBLEMS, Positions, Problem, Spot, core_scalar};
 use saphyr_parser::{ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -17,6 +17,7 @@ pub(super) struct Builder<'e> {
     problems: Vec<Problem>,
     from_environment: Vec<String>,
     positions: Option<Positions>,
+    items: Option<Items<'e>>,
     /// Set when going on makes no sense.
     stopped: bool,
 }
@@ -43,7 +44,11 @@ struct Key {
 }
 
 impl<'e> Builder<'e> {
-    pub(super) fn new(environment: Environment<'e>, positions: Option<Positions>) -> Self {
+    pub(super) fn new(
+        environment: Environment<'e>,
+        positions: Option<Positions>,
+        items: Option<Items<'e>>,
+    ) -> Self {
         Self {
             environment,
             stack: Vec::new(),
@@ -51,6 +56,7 @@ impl<'e> Builder<'e> {
             problems: Vec::new(),
             from_environment: Vec::new(),
             positions,
+            items,
             stopped: false,
         }
     }
@@ -243,6 +249,7 @@ impl<'e> Builder<'e> {
 
     /// Puts a finished value where it belongs.
     fn put(&mut self, value: Value) {
+        let value = self.hand_out(value);
         match self.stack.last_mut() {
             None => self.root = value,
             Some(Frame::List { items }) => items.push(value),
@@ -251,6 +258,35 @@ impl<'e> Builder<'e> {
                     lines.push(key.spot.line);
                     map.insert(key.text, value);
                 }
+            }
+        }
+    }
+
+    /// Hands out a finished item, if it is one that is wanted; what is left is kept in its place.
+    fn hand_out(&mut self, value: Value) -> Value {
+        let [
+            Frame::Map {
+                key: Some(section), ..
+            },
+            Frame::Map { key: Some(item), .. },
+        ] = self.stack.as_slice()
+        else {
+            return value;
+        };
+        let Some(items) = &mut self.items else {
+            return value;
+        };
+        let known = items.sections.iter().position(|known| *known == section.text);
+        match known.filter(|_| !section.refused && !item.refused) {
+            None => value,
+            Some(section) => {
+                (items.take)(Item {
+                    section,
+                    name: &item.text,
+                    value,
+                    from_environment: std::mem::take(&mut self.from_environment),
+                });
+                Value::Null
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gatehouse_http1::{BodyError, Decoder, Headers, Parsed, ResponseHead, encode};
 
@@ -10,7 +10,7 @@ use super::ClientIo;
 use crate::body::Source;
 use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
-use crate::io::{Buffer, Clock, Intake, Phase, Read};
+use crate::io::{Buffer, Clock, Intake, Pace, Phase, Read, TooSlow};
 use crate::plan::ClientPlan;
 
 /// One request body. On drop it leaves what follows it to the connection.
@@ -24,10 +24,7 @@ pub(super) struct Incoming {
     limit_setting: &'static str,
     taken: u64,
     idle: Duration,
-    min_rate: u64,
-    /// Time spent waiting for this client, and since when it is being waited for.
-    waited: Duration,
-    waiting_since: Option<Instant>,
+    pace: Pace,
     failed: bool,
 }
 
@@ -48,9 +45,7 @@ impl Incoming {
             limit_setting: "client.limits.body",
             taken: 0,
             idle: client.timeouts.body_idle,
-            min_rate: client.limits.min_rate,
-            waited: Duration::ZERO,
-            waiting_since: None,
+            pace: Pace::new(client.limits.min_rate, client.timeouts.body_idle),
             failed: false,
         }
     }
@@ -71,11 +66,9 @@ impl Incoming {
             match intake.poll_read(cx, &mut self.io.stream.borrow_mut()) {
                 Poll::Ready(Ok(Read::Bytes(n))) => {
                     self.clock.progress();
-                    if let Some(since) = self.waiting_since.take() {
-                        self.waited += self.clock.now().saturating_duration_since(since);
-                    }
                     self.taken += n as u64;
-                    check_rate(self.taken, self.min_rate, self.waited, self.idle)?;
+                    let moved = self.pace.moved(self.taken, || self.clock.now());
+                    moved.map_err(too_slow)?;
                 }
                 Poll::Ready(Ok(Read::End)) => {
                     return Poll::Ready(match intake.end() {
@@ -89,7 +82,7 @@ impl Incoming {
                     return Poll::Ready(Err(Failure::new(Code::ClientGone).source(error).close(true)));
                 }
                 Poll::Pending => {
-                    self.waiting_since.get_or_insert_with(|| self.clock.now());
+                    self.pace.wait(|| self.clock.now());
                     return self
                         .clock
                         .wait(cx, Phase::Body, self.idle)
@@ -220,15 +213,10 @@ impl ClientSide for ClientIo {
     }
 }
 
-/// Refuses a client that, once its first idle time is used up, sends slower than `rate` bytes a second.
-fn check_rate(bytes: u64, rate: u64, waited: Duration, grace: Duration) -> Result<(), Failure> {
-    if rate == 0 || waited <= grace || bytes >= rate.saturating_mul(waited.as_secs()) {
-        return Ok(());
-    }
-    let measured = bytes / waited.as_secs().max(1);
-    Err(Failure::new(Code::RequestTimeout)
-        .limit("client.limits.min_rate", rate, Some(measured))
-        .close(true))
+fn too_slow(slow: TooSlow) -> Failure {
+    Failure::new(Code::RequestTimeout)
+        .limit("client.limits.min_rate", slow.rate, Some(slow.measured))
+        .close(true)
 }
 
 fn body_failure(error: &BodyError) -> Failure {

@@ -5,6 +5,7 @@
 //! (`requests`).
 
 mod incoming;
+mod switch;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use gatehouse_http1::{self as http1, Framing, HeadError, Parsed};
+use gatehouse_http1::{self as http1, Framing, HeadError, Known, Parsed};
 
 use crate::body::Body;
 use crate::exchange::{Connection, Exchange, Request, Response};
@@ -27,19 +28,23 @@ use crate::proxy;
 use crate::worker::Worker;
 
 use incoming::Incoming;
+use switch::Switched;
 
 /// How soon a request must follow the last for the memory of that to be used again. Longer pauses give it back.
 const CLOSELY: Duration = Duration::from_millis(40);
 
 /// What becomes of the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// Wait for another request.
     Wait,
     /// Close it; everything was read.
     Close,
+    /// Close it without a word: what was sent is not whole, and must not look so.
+    Cut,
     /// Close it, but let the client read our last words first: it may still be sending.
     Linger,
+    /// It speaks another protocol from here on.
+    Switch(Box<Switched>),
 }
 
 /// The connection, shared by the driver and the body of the request it is reading.
@@ -100,12 +105,14 @@ impl Client {
         } = &self;
         loop {
             if io.leftover.borrow().is_none() && !idle(&worker, connection, io, clock).await {
-                return;
+                return io.stream.borrow_mut().farewell();
             }
             match Box::pin(requests(&worker, connection, io, clock)).await {
                 Next::Wait => {}
-                Next::Close => return,
+                Next::Close => return io.stream.borrow_mut().farewell(),
+                Next::Cut => return,
                 Next::Linger => return Box::pin(linger(&worker, io, clock)).await,
+                Next::Switch(switched) => return Box::pin(switched.serve(io.clone())).await,
             }
         }
     }
@@ -145,7 +152,7 @@ async fn requests(
 ) -> Next {
     loop {
         let next = request(worker, connection, io, clock).await;
-        if next != Next::Wait
+        if !matches!(next, Next::Wait)
             || (io.leftover.borrow().is_none() && !follows(worker, connection, io, clock).await)
         {
             return next;
@@ -195,7 +202,12 @@ async fn request(
     io.watches
         .set(parsed.framing == Framing::None && buffer.is_empty());
     if parsed.framing == Framing::None {
-        *io.leftover.borrow_mut() = next_request(buffer);
+        // What comes behind a request for an upgrade may be no request: not a byte of it is skipped.
+        *io.leftover.borrow_mut() = if request.head.headers.contains(Known::Upgrade) {
+            Some(buffer).filter(|buffer| !buffer.is_empty())
+        } else {
+            next_request(buffer)
+        };
     } else {
         let source = Incoming::new(io.clone(), clock.clone(), buffer, &parsed, &plan.client);
         request.body = Body::Source(Box::new(source));
@@ -207,6 +219,9 @@ async fn request(
     let mut ex = Exchange::begin(worker, plan, connection, clock, request, started);
     ex.client_side = Some(io.clone());
     let response = answer(&mut ex).await;
+    if ex.upgrade.is_some() && response.head.status == 101 {
+        return Next::Switch(Switched::new(ex, io, response));
+    }
     let next = write::response(&mut ex, io, response, may_keep, version).await;
     clock.end_total();
     ex.record.bytes_in = io.body_bytes.get();

@@ -3,14 +3,14 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gatehouse_http1::{Framing, Method, Version, encode};
 
 use super::{ClientIo, Next};
 use crate::exchange::{ClientSide, Exchange, Response};
 use crate::failure::{Code, Failure};
-use crate::io::{Phase, SendError, Sender, Sink};
+use crate::io::{Pace, Phase, SendError, Sender, Sink, TooSlow};
 
 /// Writes `response`. The connection may be kept only if `may_keep`.
 pub(super) async fn response(
@@ -46,22 +46,17 @@ pub(super) async fn response(
     }
     let timeouts = &ex.plan.client.timeouts;
     let (write_idle, min_rate) = (timeouts.write_idle, ex.plan.client.limits.min_rate);
-    let mut pace = Pace {
-        waited: Duration::ZERO,
-        since: None,
-        rate: min_rate,
-        grace: write_idle,
-    };
+    let mut pace = Pace::new(min_rate, write_idle);
 
     let sent = poll_fn(|cx| {
         let before = sender.bytes;
         let polled = sender.poll(cx, &mut &*io, &mut response.body);
         if sender.bytes > before {
             ex.clock.progress();
-            pace.moved(ex.clock.now(), sender.bytes)?;
+            pace.moved(sender.bytes, || ex.clock.now()).map_err(too_slow)?;
         }
         match polled {
-            Poll::Pending if sender.is_blocked() => wait_to_write(cx, ex, &mut pace),
+            Poll::Pending if sender.is_blocked() => wait_to_write(cx, ex, &mut pace, write_idle),
             // Nothing to write yet, and perhaps not for long: a client that left must not hold an endpoint.
             Poll::Pending => io
                 .poll_gone(cx)
@@ -73,8 +68,8 @@ pub(super) async fn response(
 
     ex.record.bytes_out = sender.body_bytes();
     ex.worker.keep_staging(sender.into_staging());
-    ex.worker.recycle_response(std::mem::take(&mut response.head));
-    drop(response);
+    ex.worker.recycle_response(response.head);
+    drop(response.body);
     match sent {
         Ok(()) if keep && io.body_read.get() => Next::Wait,
         Ok(()) if io.body_read.get() => Next::Close,
@@ -85,16 +80,32 @@ pub(super) async fn response(
                 SendError::Sink(error) => Failure::new(Code::ClientGone).source(error),
             };
             ex.record.broke(&failure);
-            Next::Close
+            if framing == Framing::UntilClose {
+                // A plain end would say that this was all of it (RFC 9112 8).
+                io.stream.borrow().break_off();
+            }
+            Next::Cut
         }
     }
 }
 
-fn wait_to_write(cx: &mut Context<'_>, ex: &Exchange, pace: &mut Pace) -> Poll<Result<(), SendError>> {
-    pace.since.get_or_insert_with(|| ex.clock.now());
+fn wait_to_write(
+    cx: &mut Context<'_>,
+    ex: &Exchange,
+    pace: &mut Pace,
+    after: Duration,
+) -> Poll<Result<(), SendError>> {
+    pace.wait(|| ex.clock.now());
     ex.clock
-        .wait(cx, Phase::Write, pace.grace)
+        .wait(cx, Phase::Write, after)
         .map(|failure| Err(SendError::Source(failure)))
+}
+
+fn too_slow(_: TooSlow) -> SendError {
+    SendError::Sink(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the client reads slower than client.limits.min_rate",
+    ))
 }
 
 /// The client still has some of its request to send: a little of it is read, so that the connection
@@ -132,32 +143,6 @@ impl Sink for &ClientIo {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.borrow_mut().poll_flush(cx)
-    }
-}
-
-/// How a client that makes us wait for room keeps up with the least rate.
-struct Pace {
-    waited: Duration,
-    since: Option<Instant>,
-    rate: u64,
-    grace: Duration,
-}
-
-impl Pace {
-    fn moved(&mut self, now: Instant, bytes: u64) -> Result<(), SendError> {
-        if let Some(since) = self.since.take() {
-            self.waited += now.saturating_duration_since(since);
-        }
-        if self.rate == 0
-            || self.waited <= self.grace
-            || bytes >= self.rate.saturating_mul(self.waited.as_secs())
-        {
-            return Ok(());
-        }
-        Err(SendError::Sink(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client reads slower than client.limits.min_rate",
-        )))
     }
 }
 

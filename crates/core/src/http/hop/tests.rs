@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::address::PeerLines;
 
 fn headers(fields: &[(&str, &str)]) -> Headers {
     let mut headers = Headers::new();
@@ -92,6 +93,24 @@ fn apply(settings: &config::Forwarded, hop: &Hop<'_>, fields: &[(&str, &str)]) -
     let mut lines = lines(&headers);
     lines.sort();
     lines
+}
+
+#[test]
+fn what_is_written_is_what_would_be_added() {
+    let peer = PeerLines::new("192.0.2.7".parse().unwrap(), "http", 8080);
+    for prefix in [None, Some("/v1")] {
+        for (x_forwarded, via) in [(true, Some("edge")), (true, None), (false, Some("edge"))] {
+            let settings = settings(x_forwarded, false, via);
+            let hop = Hop { prefix, ..HOP };
+            let mut out = Vec::new();
+            let forwarding = Forwarding::new(&settings);
+            forwarding.write(&mut out, hop.version, peer.as_bytes(), hop.host, prefix);
+            let text = String::from_utf8(out).unwrap();
+            let mut written: Vec<_> = text.split_terminator("\r\n").map(str::to_owned).collect();
+            written.sort();
+            assert_eq!(written, apply(&settings, &hop, &[]));
+        }
+    }
 }
 
 fn settings(x_forwarded: bool, rfc7239: bool, via: Option<&str>) -> config::Forwarded {

@@ -26,7 +26,7 @@ pub(crate) fn table(routes: &Value, versions: &Value) -> Table {
         });
     let versions: Option<config::Versions> = serde_json::from_value(versions.clone()).unwrap();
     let versions = versions.map_or_else(Versions::default, |written| Versions::new(&written).unwrap());
-    Table::build(rules.collect(), versions).unwrap()
+    Table::build(rules, versions).unwrap()
 }
 
 /// Names and values.

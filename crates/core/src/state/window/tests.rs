@@ -56,11 +56,11 @@ fn a_key_has_its_limit_and_learns_when_to_come_back() {
     assert!(!refused.admitted);
     assert_eq!(
         (refused.used, refused.remaining, refused.resets_in),
-        (3, 0, seconds(16.0))
+        (3, 0, seconds(18.0))
     );
-    // Six seconds to the end of the window, then a third of the next until one of three has faded.
+    // Eight seconds to the end of its window, which began with the first use.
     let wait = refused.retry_after.unwrap();
-    assert_eq!(wait.as_millis(), 9_333);
+    assert_eq!(wait, seconds(8.0));
     assert!(!bench.at("a", 3, 1, just_before(seconds(4.0) + wait)).admitted);
     assert!(bench.at("a", 3, 1, seconds(4.0) + wait).admitted);
     assert!(
@@ -73,10 +73,12 @@ fn a_key_has_its_limit_and_learns_when_to_come_back() {
 fn refusals_are_not_counted_and_silence_forgives() {
     let bench = Bench::new(100);
     assert!(bench.at("a", 1, 1, seconds(0.0)).admitted);
-    for i in 1..20 {
-        assert!(!bench.at("a", 1, 1, seconds(f64::from(i))).admitted, "{i}");
+    for i in 1..10 {
+        let used = bench.at("a", 1, 1, seconds(f64::from(i)));
+        assert!(!used.admitted, "{i}");
+        assert_eq!(used.retry_after, Some(seconds(f64::from(10 - i))));
     }
-    let used = bench.at("a", 1, 1, seconds(20.0));
+    let used = bench.at("a", 1, 1, seconds(10.0));
     assert_eq!((used.admitted, used.used), (true, 1));
     let untouched = bench.at("a", 1, 0, seconds(100.0));
     assert_eq!((untouched.used, untouched.resets_in), (0, Duration::ZERO));
@@ -104,6 +106,7 @@ fn waiting_is_exact_whatever_the_cost() {
             assert_eq!(used.admitted, used.retry_after.is_none());
             if let Some(wait) = used.retry_after {
                 refusals += 1;
+                assert!(cost > 1 || wait <= WINDOW, "{wait:?}");
                 assert!(!bench.at(&key, limit, cost, just_before(now + wait)).admitted);
                 now += wait;
                 assert!(bench.at(&key, limit, cost, now).admitted);
@@ -116,7 +119,8 @@ fn waiting_is_exact_whatever_the_cost() {
 #[test]
 fn no_stretch_of_a_window_admits_twice_the_limit() {
     let bench = Bench::new(100);
-    // The worst a caller can do: everything at the end of a window, then whatever it gets.
+    // The worst a caller can do: one to begin a window, the rest at its end, then whatever it gets.
+    assert!(bench.at("a", 100, 1, seconds(0.0)).admitted);
     let mut admitted = Vec::new();
     for tenth in 99..400_u32 {
         let at = Duration::from_millis(u64::from(tenth) * 100);
@@ -158,10 +162,10 @@ fn a_limit_may_change_while_counts_stay() {
 #[test]
 fn a_clock_behind_the_others_admits_nothing_more() {
     let bench = Bench::new(100);
-    assert!(bench.at("a", 2, 2, seconds(9.0)).admitted);
-    assert_eq!(bench.at("a", 2, 0, seconds(15.0)).used, 1);
-    let used = bench.at("a", 2, 1, seconds(9.5));
-    assert_eq!((used.admitted, used.used), (false, 2));
+    assert!(bench.at("a", 4, 4, seconds(9.0)).admitted);
+    assert_eq!(bench.at("a", 4, 0, seconds(24.0)).used, 1);
+    let used = bench.at("a", 4, 2, seconds(18.5));
+    assert_eq!((used.admitted, used.used), (false, 3));
 }
 
 #[test]

@@ -38,6 +38,12 @@ pub struct Line<'a> {
     pub host: &'a [u8],
     /// `HTTP/1.1` and so on.
     pub protocol: &'static str,
+    /// The version of TLS; none in the clear.
+    pub tls_version: Option<&'a str>,
+    /// The name the client asked for in the handshake.
+    pub tls_sni: Option<&'a str>,
+    /// Whose certificate the client showed.
+    pub tls_client: Option<&'a str>,
     /// The listener's name.
     pub listener: &'a str,
     /// The route's name, if one matched.
@@ -63,6 +69,7 @@ const MAX_USER_AGENT: usize = 512;
 const MAX_HOST: usize = 256;
 const MAX_ID: usize = 128;
 const MAX_METHOD: usize = 32;
+const MAX_SUBJECT: usize = 512;
 
 impl Line<'_> {
     /// Appends the line and its line feed.
@@ -100,6 +107,15 @@ impl Line<'_> {
         out.extend_from_slice(b",\"host\":");
         json::string_up_to(out, self.host, MAX_HOST);
         named(out, b",\"protocol\":", Some(self.protocol));
+        if self.tls_version.is_some() {
+            named(out, b",\"tls_version\":", self.tls_version);
+            named(out, b",\"tls_sni\":", self.tls_sni);
+            out.extend_from_slice(b",\"tls_client\":");
+            match self.tls_client {
+                Some(subject) => json::string_up_to(out, subject.as_bytes(), MAX_SUBJECT),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
         named(out, b",\"listener\":", Some(self.listener));
         named(out, b",\"route\":", self.route);
         named(out, b",\"version\":", self.version);
@@ -147,6 +163,9 @@ pub(super) mod tests {
             client_ip: "192.0.2.7",
             host: b"api.example.com",
             protocol: "HTTP/1.1",
+            tls_version: None,
+            tls_sni: None,
+            tls_client: None,
             listener: "public",
             route: Some("users"),
             version: None,
@@ -186,6 +205,21 @@ pub(super) mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn tls_has_fields_of_its_own() {
+        let line = Line {
+            tls_version: Some("TLSv1.3"),
+            tls_sni: Some("api.example.com"),
+            ..usual(b"r1")
+        };
+        let value = parsed(&line);
+        assert_eq!(
+            (&value["tls_version"], &value["tls_sni"]),
+            (&"TLSv1.3".into(), &"api.example.com".into())
+        );
+        assert!(value["tls_client"].is_null());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 /// What was waited for when a timeout ran out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
+    /// The end of a TLS handshake.
+    Handshake,
     /// The rest of a request's head.
     ClientHead,
     /// The next piece of a request's body.
@@ -33,7 +35,8 @@ pub enum Phase {
 
 impl Phase {
     /// Label values, in the order of the enum.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
+        "tls_handshake",
         "client_head",
         "client_body",
         "client_rate",
@@ -67,6 +70,70 @@ pub enum Refused {
 impl Refused {
     /// Label values, in the order of the enum.
     pub const NAMES: [&'static str; 5] = ["total", "per_client", "proxy_protocol", "resources", "draining"];
+}
+
+/// Why a TLS handshake came to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unshaken {
+    /// It was not over in time.
+    Timeout,
+    /// The client left, or the connection broke.
+    Gone,
+    /// There were as many on the worker as there may be.
+    TooMany,
+    /// The client spoke HTTP in the clear.
+    Plain,
+    /// What the client sent was not TLS, or broke its rules.
+    Protocol,
+    /// Nothing that both sides can do: versions, cipher suites, signatures, application protocols.
+    NothingInCommon,
+    /// The client asked for a name that no certificate has.
+    Name,
+    /// The client had to show a certificate and did not.
+    NoCertificate,
+    /// The client's certificate was not accepted.
+    BadCertificate,
+    /// The client did not accept our certificate, or ended the handshake for another reason of its own.
+    Alert,
+}
+
+impl Unshaken {
+    /// Label values, in the order of the enum.
+    pub const NAMES: [&'static str; 10] = [
+        "timeout",
+        "gone",
+        "too_many",
+        "plain_http",
+        "protocol",
+        "nothing_in_common",
+        "name",
+        "no_client_certificate",
+        "bad_client_certificate",
+        "alert",
+    ];
+}
+
+/// What sort of handshake succeeded: the version, and whether a session was resumed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shaken {
+    /// True for TLS 1.3, false for TLS 1.2.
+    pub is_tls13: bool,
+    /// True if the client came back with a ticket.
+    pub resumed: bool,
+}
+
+impl Shaken {
+    /// The version and the kind of each count, in their order.
+    pub(super) const LABELS: [[&'static str; 2]; 4] = [
+        ["TLSv1.2", "full"],
+        ["TLSv1.2", "resumed"],
+        ["TLSv1.3", "full"],
+        ["TLSv1.3", "resumed"],
+    ];
+
+    pub(super) fn index(self) -> usize {
+        usize::from(self.is_tls13) * 2 + usize::from(self.resumed)
+    }
 }
 
 /// Why an upstream connection was closed.
@@ -104,6 +171,41 @@ impl Closed {
     ];
 }
 
+/// Why a tunnel (a WebSocket, mostly) ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TunnelEnd {
+    /// The client ended it first.
+    Client,
+    /// The endpoint ended it first.
+    Endpoint,
+    /// The client's connection broke.
+    ClientBroke,
+    /// The endpoint's connection broke.
+    EndpointBroke,
+    /// Nothing passed for too long.
+    Idle,
+    /// It became too old.
+    MaxAge,
+    /// A reload removed its route, or the route's upstream.
+    Removed,
+    /// The gateway or the listener went away.
+    Drain,
+}
+
+impl TunnelEnd {
+    /// Label values, in the order of the enum.
+    pub const NAMES: [&'static str; 8] = [
+        "client",
+        "endpoint",
+        "client_broke",
+        "endpoint_broke",
+        "idle",
+        "max_age",
+        "removed",
+        "drain",
+    ];
+}
+
 /// How a name lookup ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lookup {
@@ -120,27 +222,20 @@ impl Lookup {
     pub const NAMES: [&'static str; 3] = ["ok", "failed", "stale"];
 }
 
-/// The settings whose bounds are counted when hit; anything else counts as the last one.
-pub(super) const LIMITS: [&str; 20] = [
+/// The settings whose bounds are counted when hit, by their keys in the document, `*` for any name; anything
+/// else counts as the last one.
+pub(super) const LIMITS: [&str; 12] = [
+    "client.limits.handshakes",
     "client.limits.head",
     "client.limits.fields",
     "client.limits.target",
     "client.limits.body",
-    "client.limits.trailers",
-    "client.limits.requests_per_connection",
     "client.limits.min_rate",
     "routes.*.max_body",
-    "listener.max_connections",
-    "listener.max_connections_per_client",
-    "upstream.limits.head",
-    "upstream.limits.fields",
-    "upstream.limits.trailers",
-    "upstream.limits.pending",
-    "upstream.limits.connections",
-    "upstream.limits.requests",
-    "upstream.pool.max_idle",
-    "access_log.buffer",
-    "policy",
+    "listeners.*.max_connections",
+    "listeners.*.max_connections_per_client",
+    "upstreams.*.limits.head",
+    "upstreams.*.limits.fields",
     "other",
 ];
 
@@ -252,9 +347,32 @@ mod tests {
     fn names_and_enums_have_the_same_length() {
         assert_eq!(Phase::Drain as usize + 1, Phase::NAMES.len());
         assert_eq!(Refused::Draining as usize + 1, Refused::NAMES.len());
+        assert_eq!(Unshaken::Alert as usize + 1, Unshaken::NAMES.len());
         assert_eq!(Closed::Removed as usize + 1, Closed::NAMES.len());
+        assert_eq!(TunnelEnd::Drain as usize + 1, TunnelEnd::NAMES.len());
         assert_eq!(Lookup::Stale as usize + 1, Lookup::NAMES.len());
-        assert_eq!(limit_index("client.limits.target"), 2);
+        assert_eq!(limit_index("client.limits.target"), 3);
         assert_eq!(LIMITS[limit_index("something.new")], "other");
+    }
+
+    #[test]
+    fn every_limit_is_a_key_of_the_document() {
+        let schema = crate::config::schema::document(&[]);
+        let resolve = |mut node: &serde_json::Value| {
+            if let Some(branches) = node["anyOf"].as_array() {
+                node = branches.first().unwrap();
+            }
+            let name = node["$ref"].as_str().and_then(|at| at.strip_prefix("#/$defs/"));
+            name.map_or(node, |name| &schema["$defs"][name]).clone()
+        };
+        for limit in LIMITS.iter().filter(|limit| **limit != "other") {
+            let found = limit.split('.').fold(schema.clone(), |node, key| {
+                resolve(match key {
+                    "*" => &node["additionalProperties"],
+                    key => &node["properties"][key],
+                })
+            });
+            assert!(found.is_object(), "{limit}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use std::{
 
 pub use count::{Count, Counts, PerWorker};
 pub use histogram::{Histogram, Total};
-pub use labels::{Closed, Lookup, Phase, Refused};
+pub use labels::{Closed, Lookup, Phase, Refused, Shaken, TunnelEnd, Unshaken};
 pub use names::{FAMILIES, Family, Type, metrics_markdown};
 pub use series::{
     Done, EndpointShard, EndpointStats, ListenerStats, NONE, OVERFLOW, RouteStats, Series, UpstreamShard,
@@ -28,6 +28,9 @@ pub use series::{
 };
 
 use crate::failure::Code;
+
+/// Certificates with a series of their own.
+const MOST_CERTIFICATES: usize = 1000;
 
 /// How many of what there may be.
 #[derive(Clone, Debug)]
@@ -71,6 +74,7 @@ pub struct Metrics {
     unmatched: Arc<RouteStats>,
     events: Arc<Events>,
     config: Mutex<Applied>,
+    certificates: Mutex<Vec<(Box<str>, Box<str>, i64)>>,
     version: &'static str,
 }
 
@@ -87,6 +91,7 @@ impl Metrics {
             unmatched: Arc::new(series::unmatched(workers)),
             events: Arc::default(),
             config: Mutex::default(),
+            certificates: Mutex::default(),
             version: options.version,
         }
     }
@@ -123,6 +128,16 @@ impl Metrics {
             hash: hash.into(),
             at: Some(now),
         };
+    }
+
+    /// Says which certificates are in use from now on: the listener, the file, and until when it is good in seconds
+    /// since 1970. Beyond a thousand they are left out.
+    pub fn certificates(&self, in_use: Vec<(Box<str>, Box<str>, i64)>) {
+        let mut certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        *certificates = in_use;
+        certificates.sort_unstable();
+        certificates.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
+        certificates.truncate(MOST_CERTIFICATES);
     }
 
     /// Requests begun and not finished, over all workers.

@@ -135,6 +135,21 @@ pub(super) const REFUSED: Family = counter(
     &["listener", "reason"],
     "Client connections closed at once, by reason.",
 );
+pub(super) const HANDSHAKES: Family = counter(
+    "gatehouse_tls_handshakes_total",
+    &["listener", "version", "kind"],
+    "TLS handshakes with clients that succeeded, by version, and whether a session was resumed.",
+);
+pub(super) const HANDSHAKE_FAILURES: Family = counter(
+    "gatehouse_tls_handshake_failures_total",
+    &["listener", "reason"],
+    "TLS handshakes with clients that came to nothing, by reason.",
+);
+pub(super) const CERTIFICATE_EXPIRY: Family = gauge(
+    "gatehouse_certificate_expiry_timestamp_seconds",
+    &["listener", "certificate"],
+    "When a certificate in use expires, in seconds since 1970; the label is its file as configured.",
+);
 pub(super) const UPSTREAM_DURATION: Family = histogram(
     "gatehouse_upstream_duration_seconds",
     UPSTREAM,
@@ -184,6 +199,21 @@ pub(super) const IDLE: Family = gauge(
     "gatehouse_upstream_connections_idle",
     UPSTREAM,
     "Connections kept for the next request.",
+);
+pub(super) const TUNNELS: Family = gauge(
+    "gatehouse_tunnels",
+    UPSTREAM,
+    "Connections that have switched protocols and are open: WebSockets, mostly.",
+);
+pub(super) const TUNNELS_OPENED: Family = counter(
+    "gatehouse_tunnels_opened_total",
+    UPSTREAM,
+    "Connections that have switched protocols.",
+);
+pub(super) const TUNNELS_CLOSED: Family = counter(
+    "gatehouse_tunnels_closed_total",
+    &["upstream", "reason"],
+    "Connections that had switched protocols and have ended, by reason.",
 );
 pub(super) const ENDPOINT_ATTEMPTS: Family = counter(
     "gatehouse_endpoint_attempts_total",
@@ -279,6 +309,9 @@ pub const FAMILIES: &[Family] = &[
     ACCEPTED,
     CONNECTIONS,
     REFUSED,
+    HANDSHAKES,
+    HANDSHAKE_FAILURES,
+    CERTIFICATE_EXPIRY,
     UPSTREAM_DURATION,
     ATTEMPTS,
     RETRIES,
@@ -289,6 +322,9 @@ pub const FAMILIES: &[Family] = &[
     REUSED,
     CLOSED,
     IDLE,
+    TUNNELS,
+    TUNNELS_OPENED,
+    TUNNELS_CLOSED,
     ENDPOINT_ATTEMPTS,
     ENDPOINT_FAILURES,
     ENDPOINT_IN_FLIGHT,

@@ -3,14 +3,15 @@
 //! Runs on the admin's thread. It may allocate and take its time; it never makes a worker wait.
 
 use std::fmt::{Display, Write};
+use std::sync::{Arc, PoisonError};
 
 use super::{
     Metrics,
     histogram::{LABELS, Total},
-    labels::{self, Closed, LIMITS, Lookup, Phase, Refused, STATUSES},
+    labels::{self, Closed, LIMITS, Lookup, Phase, Refused, STATUSES, Shaken, TunnelEnd, Unshaken},
     names::{self as n, Family},
     process::Process,
-    series::{NONE, SORTS, UpstreamShard, UpstreamStats},
+    series::{ListenerStats, NONE, SORTS, UpstreamShard, UpstreamStats},
     unix_seconds,
 };
 use crate::failure::Code;
@@ -131,6 +132,30 @@ impl Metrics {
                 text.sample(&n::REFUSED, &[&l.listener, reason], count);
             }
         }
+        listeners.retain(|listener| listener.has_tls());
+        self.render_tls(&listeners, text);
+    }
+
+    fn render_tls(&self, listeners: &[Arc<ListenerStats>], text: &mut Text) {
+        text.family(&n::HANDSHAKES);
+        for l in listeners {
+            for (i, [version, kind]) in Shaken::LABELS.iter().enumerate() {
+                let count = l.shards.sum(|shard| shard.shaken.at(i).get());
+                text.sample(&n::HANDSHAKES, &[&l.listener, version, kind], count);
+            }
+        }
+        text.family(&n::HANDSHAKE_FAILURES);
+        for l in listeners {
+            for (i, reason) in Unshaken::NAMES.iter().enumerate() {
+                let count = l.shards.sum(|shard| shard.unshaken.at(i).get());
+                text.sample(&n::HANDSHAKE_FAILURES, &[&l.listener, reason], count);
+            }
+        }
+        text.family(&n::CERTIFICATE_EXPIRY);
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        for (listener, file, not_after) in &*certificates {
+            text.sample(&n::CERTIFICATE_EXPIRY, &[listener, file], not_after);
+        }
     }
 
     fn render_upstreams(&self, text: &mut Text) {
@@ -158,6 +183,8 @@ impl Metrics {
         each(&n::OPENED, &|u| u.shards.sum(|s| s.opened.get()));
         each(&n::REUSED, &|u| u.shards.sum(|s| s.reused.get()));
         each(&n::IDLE, &|u| gauge(u.shards.sum(|s| s.idle.get())));
+        each(&n::TUNNELS, &|u| gauge(u.shards.sum(|s| s.tunnels.get())));
+        each(&n::TUNNELS_OPENED, &|u| u.shards.sum(|s| s.tunnels_opened.get()));
         let mut listed = |family: &Family, names: &[&str], sparse: bool, pick: Pick| {
             text.family(family);
             for u in &upstreams {
@@ -176,6 +203,9 @@ impl Metrics {
         });
         listed(&n::UPSTREAM_FAILURES, &codes, true, |shard, i| {
             shard.failures.at(i).get()
+        });
+        listed(&n::TUNNELS_CLOSED, &TunnelEnd::NAMES, true, |shard, i| {
+            shard.tunnels_closed.at(i).get()
         });
         listed(&n::CLOSED, &Closed::NAMES, false, |shard, i| {
             shard.closed.at(i).get()

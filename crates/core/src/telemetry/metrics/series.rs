@@ -13,7 +13,7 @@ use super::{
     Metrics,
     count::{Count, Counts, PerWorker},
     histogram::{Histogram, Total},
-    labels::{self, Closed, Refused, STATUSES},
+    labels::{self, Closed, Refused, STATUSES, Shaken, TunnelEnd, Unshaken},
 };
 use crate::failure::Code;
 
@@ -106,6 +106,9 @@ pub struct UpstreamShard {
     /// Connections kept.
     pub idle: Count,
     pub(super) closed: Counts<{ Closed::NAMES.len() }>,
+    pub(super) tunnels: Count,
+    pub(super) tunnels_opened: Count,
+    pub(super) tunnels_closed: Counts<{ TunnelEnd::NAMES.len() }>,
     pub(super) classes: Counts<6>,
     pub(super) failures: Counts<{ Code::COUNT }>,
 }
@@ -120,6 +123,18 @@ impl UpstreamShard {
     /// Counts a failed attempt.
     pub fn failed(&self, code: Code) {
         self.failures.at(code.index()).inc();
+    }
+
+    /// Counts a tunnel that begins.
+    pub fn tunnel_opened(&self) {
+        self.tunnels.inc();
+        self.tunnels_opened.inc();
+    }
+
+    /// Counts the end of a tunnel that was counted by [`UpstreamShard::tunnel_opened`].
+    pub fn tunnel_ended(&self, why: TunnelEnd) {
+        self.tunnels.dec();
+        self.tunnels_closed.at(why as usize).inc();
     }
 
     /// Counts a closed connection.
@@ -192,6 +207,8 @@ pub(super) struct ListenerShard {
     pub(super) accepted: Count,
     pub(super) active: Count,
     pub(super) refused: Counts<{ Refused::NAMES.len() }>,
+    pub(super) shaken: Counts<{ Shaken::LABELS.len() }>,
+    pub(super) unshaken: Counts<{ Unshaken::NAMES.len() }>,
 }
 
 impl ListenerStats {
@@ -217,6 +234,26 @@ impl ListenerStats {
     /// Counts a connection closed as soon as it was accepted.
     pub fn refused(&self, worker: usize, reason: Refused) {
         self.shards.get(worker).refused.at(reason as usize).inc();
+    }
+
+    /// Counts a TLS handshake that succeeded.
+    pub fn shaken(&self, worker: usize, how: Shaken) {
+        self.shards.get(worker).shaken.at(how.index()).inc();
+    }
+
+    /// Counts a TLS handshake that came to nothing.
+    pub fn unshaken(&self, worker: usize, reason: Unshaken) {
+        self.shards.get(worker).unshaken.at(reason as usize).inc();
+    }
+
+    /// Whether a TLS handshake was ever begun.
+    pub(super) fn has_tls(&self) -> bool {
+        let any = |shard: &ListenerShard| {
+            let shaken = (0..Shaken::LABELS.len()).map(|at| shard.shaken.at(at).get());
+            let unshaken = (0..Unshaken::NAMES.len()).map(|at| shard.unshaken.at(at).get());
+            shaken.chain(unshaken).any(|count| count > 0)
+        };
+        self.shards.iter().any(any)
     }
 
     /// Connections open, over all workers.

@@ -312,7 +312,7 @@ pub(super) struct Lease {
 
 impl Lease {
     pub fn new(
-        ex: &Exchange,
+        ex: &mut Exchange,
         upstream: &Upstream,
         endpoint: &Arc<Endpoint>,
         place: Place,
@@ -335,7 +335,7 @@ impl Lease {
             limits: upstream.pool,
             stats: upstream.stats.clone(),
             since,
-            time: Some(ex.record.upstream_time()),
+            time: Some(ex.record.upstream_time(&ex.worker)),
             reused,
             _in_flight: (upstream.balance == Balance::LeastRequest).then(|| endpoint.begin()),
         }

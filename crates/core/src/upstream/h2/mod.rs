@@ -40,7 +40,7 @@ pub(super) enum Sent {
     /// It was answered, or failed.
     Done(Result<Response, Failed>),
     /// It was not sent: the endpoint speaks HTTP/1.1, on this connection.
-    NotHttp2(PooledStream),
+    NotHttp2(Box<PooledStream>),
 }
 
 /// A request that was not answered.

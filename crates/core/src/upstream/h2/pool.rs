@@ -57,7 +57,7 @@ pub(super) enum Taken {
     /// A place on a connection of HTTP/2.
     Place(Place),
     /// A connection of HTTP/1.1: the endpoint chose it.
-    Http1(PooledStream),
+    Http1(Box<PooledStream>),
 }
 
 impl Pools {

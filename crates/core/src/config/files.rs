@@ -1,0 +1,71 @@
+//! Files that a document names: certificates, keys, lists. They are read when the plan is compiled, and watched.
+//!
+//! What was read is remembered by a digest, so that a change in a watched folder can be told from noise.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Larger files are refused: nothing that a document names comes near it.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// The files read so far.
+#[derive(Debug, Default)]
+pub struct NamedFiles {
+    /// Where relative paths begin; empty is the folder the process runs in.
+    folder: PathBuf,
+    /// For each file the digest of what it had; none if it could not be read.
+    read: RefCell<BTreeMap<PathBuf, Option<u64>>>,
+}
+
+impl NamedFiles {
+    /// Nothing was read yet; relative paths begin where this document is.
+    pub(super) fn beside(document: &Path) -> Self {
+        Self {
+            folder: document.parent().map(Path::to_owned).unwrap_or_default(),
+            read: RefCell::default(),
+        }
+    }
+
+    /// The bytes of a file, or in our words why there are none.
+    pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        let path = self.folder.join(path);
+        let bytes = read(&path);
+        let digest = bytes.as_deref().ok().map(digest);
+        self.read.borrow_mut().insert(path, digest);
+        bytes
+    }
+
+    /// All files that were asked for, those that are not there included.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.read.borrow().keys().cloned().collect()
+    }
+
+    /// Whether one of them is not what it was when it was read.
+    pub fn changed(&self) -> bool {
+        let files = self.read.borrow();
+        files
+            .iter()
+            .any(|(path, was)| read(path).as_deref().ok().map(digest) != *was)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| super::load::reason(&error))?;
+    file.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| super::load::reason(&error))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("it has more than {LARGEST} bytes"));
+    }
+    Ok(bytes)
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
