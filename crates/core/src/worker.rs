@@ -24,6 +24,7 @@ use crate::listen::tcp::{Accepted, Acceptor};
 use crate::telemetry::access::{AccessBuffer, Clock, Stamp};
 use crate::telemetry::metrics::Shard;
 use crate::timer::{TICK, Timers};
+use crate::upstream::h2;
 use crate::upstream::pool::Pools;
 
 /// How often a worker looks after what idles.
@@ -86,6 +87,7 @@ pub struct Worker {
     pub(crate) timers: Rc<Timers>,
     pub(crate) buffers: Rc<BufferPool>,
     pub(crate) pools: Pools,
+    pub(crate) multiplexed: h2::Pools,
     pub(crate) handshakes: Handshakes,
     pub(crate) metrics: Arc<Shard>,
     pub(crate) access: RefCell<AccessBuffer>,
@@ -177,6 +179,7 @@ impl Worker {
             timers: Timers::new(TICK, Instant::now()),
             buffers: Rc::default(),
             pools: Pools::default(),
+            multiplexed: h2::Pools::default(),
             handshakes: Handshakes::default(),
             metrics: gateway.telemetry().metrics.shard(index),
             access: RefCell::new(access),
@@ -293,6 +296,7 @@ impl Worker {
     fn look_after(&self) {
         self.epoch.set(epoch());
         self.pools.sweep(self.now());
+        self.multiplexed.sweep(self.now());
         self.buffers.trim();
         let _ = self.plan();
     }

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use gatehouse_testkit::Authority;
 use gatehouse_testkit::gateway::command::run;
 use gatehouse_testkit::temp::TempDir;
+use gatehouse_testkit::tls::{Authority, Leaf};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");
@@ -382,6 +382,10 @@ fn certificates(directory: &TempDir) {
         directory.write(&format!("tls/{name}.pem"), &issued.cert);
         directory.write(&format!("tls/{name}.key"), &issued.key);
     }
+    let gateway = authority.issue(&Leaf::client("gateway.internal"));
+    directory.write("tls/gateway.pem", &gateway.cert);
+    directory.write("tls/gateway.key", &gateway.key);
+    directory.write("tls/ca.pem", &authority.pem());
     directory.write("tls/clients.pem", &authority.pem());
     directory.write("tls/revoked.pem", &authority.revoke(&[]));
     directory.write(

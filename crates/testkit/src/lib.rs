@@ -30,8 +30,10 @@ pub mod websocket;
 pub mod wire;
 pub mod yaml;
 
+pub use backend::h2::{H2Backend, H2Call, H2Settings};
 pub use backend::http::HttpBackend;
 pub use backend::reply::Reply;
+pub use backend::tls::TlsFront;
 pub use client::{Client, Request};
 pub use gate::{Feed, Gate};
 pub use gateway::Gateway;

@@ -8,6 +8,7 @@ mod regex;
 mod route;
 mod tls;
 mod upstream;
+mod upstream_tls;
 
 pub use regex::{REGEX_SIZE, compile_regex};
 

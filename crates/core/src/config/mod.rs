@@ -46,7 +46,8 @@ pub use tls::{
     TlsProfile,
 };
 pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
-pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamTimeouts};
+pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamProtocol};
+pub use upstream::{UpstreamTimeouts, UpstreamTls};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;

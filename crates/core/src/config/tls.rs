@@ -48,7 +48,7 @@ pub struct Certificate {
 }
 
 /// Versions of TLS, by the names that Mozilla gives to such sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsProfile {
     /// TLS 1.3 only.

@@ -1,5 +1,9 @@
 //! Upstreams: endpoints that serve the same thing, and how we speak to them.
 
+mod tls;
+
+pub use tls::{UpstreamProtocol, UpstreamTls};
+
 use super::policy::PolicyEntry;
 use super::types::{EndpointUrl, Size, Span};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -16,6 +20,12 @@ pub struct Upstream {
     /// Addresses of the endpoints, such as `http://10.0.0.1:8080`. At least one.
     #[schemars(length(min = 1))]
     pub endpoints: Vec<EndpointSpec>,
+    /// Which HTTP the endpoints are spoken to.
+    #[serde(default)]
+    pub protocol: UpstreamProtocol,
+    /// How `https` endpoints are recognised, and how they recognise us.
+    #[serde(default)]
+    pub tls: Option<UpstreamTls>,
     /// How an endpoint is chosen for a request.
     #[serde(default)]
     pub balance: Balance,
@@ -41,6 +51,8 @@ impl Upstream {
     pub fn of(endpoints: Vec<EndpointSpec>) -> Self {
         Self {
             endpoints,
+            protocol: UpstreamProtocol::default(),
+            tls: None,
             balance: Balance::default(),
             timeout: None,
             timeouts: UpstreamTimeouts::default(),

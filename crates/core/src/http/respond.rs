@@ -1,5 +1,7 @@
 //! Failures become responses here and nowhere else; and the last touches on every response.
 
+mod grpc;
+
 use gatehouse_http1::Known;
 
 use crate::exchange::{Exchange, Response};
@@ -29,15 +31,23 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
             "exchange failed"
         );
     }
+    if let Some(content_type) = grpc::content_type(&ex.request.head) {
+        return grpc::failure(failure, content_type);
+    }
     let problem = failure.problem(ex.ids.request.as_str());
     let mut response = Response::new(failure.status()).with_body("application/problem+json", problem);
     let headers = response.headers_mut();
     headers.set(Known::CacheControl, b"no-store");
+    add_fields(&mut response, failure);
+    response
+}
+
+/// What every response for a failure has, whatever it looks like.
+fn add_fields(response: &mut Response, failure: &Failure) {
     for (name, value) in failure.headers() {
-        headers.set_name(name.as_bytes(), value.as_bytes());
+        response.headers_mut().set_name(name.as_bytes(), value.as_bytes());
     }
     response.close = failure.closes();
-    response
 }
 
 /// What a client gets that speaks HTTP where TLS is spoken: there is no exchange yet.

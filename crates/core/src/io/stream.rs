@@ -136,6 +136,11 @@ impl Stream {
         self.poll_read(&mut cx, &mut [0; 1]).is_pending()
     }
 
+    /// True if the stream ended in a way that may have cut off what was still to come. Only TLS can tell.
+    pub fn was_cut(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.was_cut())
+    }
+
     /// Ready when everything written has left for the system; at once for what is not encrypted.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -19,6 +19,8 @@ pub struct Tls {
     at_hand: bool,
     /// True if encrypted bytes wait in the session for room in the socket.
     unflushed: bool,
+    /// True if the other side left without a `close_notify`.
+    cut: bool,
 }
 
 impl Tls {
@@ -28,6 +30,7 @@ impl Tls {
             stream: stream.into(),
             at_hand: false,
             unflushed: false,
+            cut: false,
         };
         tls.look();
         tls
@@ -41,6 +44,11 @@ impl Tls {
     /// What was agreed on: protocol, certificates, name.
     pub fn session(&self) -> &rustls::CommonState {
         self.stream.get_ref().1
+    }
+
+    /// True if the stream ended without the other side saying so: it may be a part of what was sent.
+    pub fn was_cut(&self) -> bool {
+        self.cut
     }
 
     /// Learns whether decrypted bytes wait. An error shows itself at the next read.
@@ -57,7 +65,10 @@ impl Tls {
     pub fn poll_read(&mut self, cx: &mut Context<'_>, target: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = target.remaining();
         let done = match ready!(Pin::new(&mut self.stream).poll_read(cx, target)) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.cut = true;
+                Ok(())
+            }
             done => done,
         };
         // Only a read that found no room can have left something.

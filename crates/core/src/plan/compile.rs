@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 
 use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
+use crate::config::types::Scheme;
 use crate::config::{self, Config, Diagnostic, Reader, Severity};
 use crate::http::edge::Edges;
 use crate::http::hop::Forwarding;
@@ -19,8 +20,10 @@ use crate::policy::Kind;
 use crate::route::{Rule, Table, Versions};
 use crate::state::States;
 use crate::telemetry::metrics::{Metrics, Series};
+use crate::tls::client::{ClientTls, Making};
 use crate::tls::server::{self, ServerTls};
 use crate::tunnel::TunnelPlan;
+use crate::upstream::dial::Transport;
 use crate::upstream::endpoint::Endpoints;
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::resolve::{Discovery, Resolver};
@@ -197,6 +200,7 @@ fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::
 
 fn upstream(cx: &mut Context<'_>, chains: &mut Chains, name: &str, upstream: &config::Upstream) -> Upstream {
     let (timeouts, pool) = (&upstream.timeouts, &upstream.pool);
+    let transport = transport(cx, name, upstream);
     Upstream {
         name: name.into(),
         balance: upstream.balance,
@@ -220,8 +224,37 @@ fn upstream(cx: &mut Context<'_>, chains: &mut Chains, name: &str, upstream: &co
             &format!("upstreams.{name}.policies"),
             &upstream.policies,
         ),
-        discovery: Discovery::new(cx.inputs.resolver, cx.inputs.endpoints, name, &upstream.endpoints),
+        discovery: Discovery::new(
+            cx.inputs.resolver,
+            cx.inputs.endpoints,
+            name,
+            &upstream.endpoints,
+            &transport,
+        ),
         stats: cx.series.upstream(name),
+        transport,
+    }
+}
+
+/// How the endpoints of an upstream are spoken to; what is wrong with its files is noted.
+fn transport(cx: &mut Context<'_>, name: &str, upstream: &config::Upstream) -> Transport {
+    let is_https = |endpoint: &config::EndpointSpec| endpoint.url.scheme == Scheme::Https;
+    if !upstream.endpoints.iter().any(is_https) {
+        return Transport::new(upstream.protocol, None);
+    }
+    let making = Making {
+        upstream: name,
+        protocol: upstream.protocol,
+        states: cx.inputs.states,
+        reader: cx.inputs.reader,
+    };
+    let settings = upstream.tls.clone().unwrap_or_default();
+    match ClientTls::make(&settings, &making) {
+        Ok(tls) => Transport::new(upstream.protocol, Some(tls)),
+        Err(mistakes) => {
+            cx.diagnostics.extend(mistakes);
+            Transport::new(upstream.protocol, None)
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub fn lint(config: &Config, stage: StageOf<'_>) -> Vec<Diagnostic> {
     }
     admin(config, &mut out);
     timeouts(config, &mut out);
+    unverified(config, &mut out);
     let everybody = order(config, "policies", &config.policies, stage, false, &mut out);
     for (name, route) in &config.routes {
         order(
@@ -263,6 +264,21 @@ fn timeouts(config: &Config, out: &mut Vec<Diagnostic>) {
             out.push(
                 Diagnostic::warning(format!("upstreams.{name}.{field}"), message)
                     .help("the shorter one counts"),
+            );
+        }
+    }
+}
+
+/// Upstreams whose endpoints anybody may pretend to be.
+fn unverified(config: &Config, out: &mut Vec<Diagnostic>) {
+    for (name, upstream) in &config.upstreams {
+        if upstream.tls.as_ref().is_some_and(|tls| !tls.verify) {
+            let message = format!(
+                "upstream `{name}` does not check certificates, so anybody on the way can pretend to be it"
+            );
+            out.push(
+                Diagnostic::warning(format!("upstreams.{name}.tls.verify"), message)
+                    .help("name the authority of its certificates in `tls.ca` instead"),
             );
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod base64;
 pub mod certificate;
+pub mod client;
 pub mod info;
 pub mod server;
 pub mod tickets;

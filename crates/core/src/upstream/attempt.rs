@@ -4,28 +4,26 @@
 //! takes it along ([`super::body::Download`]). A connection goes back to the pool before the response
 //! is written to the client, when the whole of it has arrived.
 
-use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
 
 use gatehouse_http1::{Decoder, Framing, Known, Method, Parsed, ResponseHead, encode};
 
 use super::Upstream;
 use super::body::{Download, Upload, protocol};
+use super::dial::{Dialled, Offer, dial};
 use super::endpoint::Endpoint;
+use super::h2;
 use super::lease::Lease;
 use super::pool::PooledStream;
 use super::switch;
 use super::talk::Talk;
 use crate::action::rewrite;
 use crate::body::Body;
-use crate::config::{Address, HostHeader};
+use crate::config::HostHeader;
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
-use crate::io::{Buffer, Intake, Phase, Sender, Stream};
+use crate::io::{Buffer, Intake, Sender, Stream};
 use crate::telemetry::metrics::Closed;
 
 /// What an attempt sends besides the request itself.
@@ -58,13 +56,21 @@ pub(crate) async fn send(
     outgoing: &Outgoing<'_>,
 ) -> Result<Response, Failed> {
     let since = Instant::now();
-    let mut stream = match connect(ex, upstream, endpoint, false).await {
-        Ok(stream) => stream,
-        Err(failure) => {
-            return Err(Failed {
-                failure,
-                unsent: true,
-            });
+    // Only HTTP/1.1 can be switched from.
+    let mut stream = if upstream.transport.may_multiplex() && ex.upgrade.is_none() {
+        match Box::pin(h2::send(ex, upstream, endpoint, outgoing, since)).await {
+            h2::Sent::Done(result) => return result,
+            h2::Sent::NotHttp2(stream) => stream,
+        }
+    } else {
+        match connect(ex, upstream, endpoint, false).await {
+            Ok(stream) => stream,
+            Err(failure) => {
+                return Err(Failed {
+                    failure,
+                    unsent: true,
+                });
+            }
         }
     };
     let framing = request_framing(ex);
@@ -121,58 +127,40 @@ pub(crate) async fn send(
 
 /// A pooled connection, unless `fresh`; else a new one.
 async fn connect(
-    ex: &mut Exchange,
+    ex: &Exchange,
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
     fresh: bool,
 ) -> Result<Box<PooledStream>, Failure> {
-    let worker = ex.worker.clone();
+    let worker = &ex.worker;
     if !fresh && let Some(stream) = worker.pools.take(endpoint.id, worker.now()) {
         upstream.stats.shard(worker.index).reused.inc();
         return Ok(stream);
     }
-    let mut dialling = pin!(dial(endpoint));
-    let connected = poll_fn(|cx| match dialling.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
-            Failure::new(Code::ConnectFailed)
-                .detail(format!("cannot connect to {}", endpoint.label))
-                .source(error)
-        })),
-        Poll::Pending => ex
-            .clock
-            .wait(cx, Phase::Connect, upstream.timeouts.connect)
-            .map(Err),
-    })
-    .await;
-    ex.clock.leave();
-    match connected {
-        Ok(stream) => {
-            endpoint.connected();
-            Ok(PooledStream::new(
-                stream,
-                worker.now(),
-                endpoint,
-                upstream.stats.clone(),
-                worker.index,
-            ))
-        }
-        Err(failure) => {
-            endpoint.connect_failed();
-            Err(failure)
-        }
-    }
+    let (Dialled::Http1(stream) | Dialled::Http2(stream)) =
+        dial(ex, upstream, endpoint, Offer::Http1).await?;
+    Ok(pooled(ex, upstream, endpoint, stream))
 }
 
-/// Connects to an endpoint's address, then to its other one if it has one.
-async fn dial(endpoint: &Endpoint) -> io::Result<Stream> {
-    match (Stream::connect(endpoint.address()).await, endpoint.alternate) {
-        (Err(_), Some(other)) => Stream::connect(&Address::Tcp(other)).await,
-        (result, _) => result,
-    }
+/// A new connection as the pool keeps it.
+pub(super) fn pooled(
+    ex: &Exchange,
+    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+    stream: Stream,
+) -> Box<PooledStream> {
+    let worker = &ex.worker;
+    PooledStream::new(
+        stream,
+        worker.now(),
+        endpoint,
+        upstream.stats.clone(),
+        worker.index,
+    )
 }
 
 /// Where the request's body will end, in our own framing.
-fn request_framing(ex: &Exchange) -> Framing {
+pub(super) fn request_framing(ex: &Exchange) -> Framing {
     match (&ex.request.body, ex.request.body.exact_len()) {
         // A method that usually has a body gets `content-length: 0` (RFC 9110 8.6).
         (Body::Empty, _) if matches!(ex.request.head.method, Method::Post | Method::Put | Method::Patch) => {
@@ -196,6 +184,14 @@ fn encode_head(
     // Both are checked: the client's by the parser, the others with the document.
     let host = rewrite::host(outgoing.host, head.authority(), &endpoint.authority);
     encode::vouched(out, "host: ", host.as_bytes());
+    encode_fields(out, ex, outgoing);
+    encode::framing(out, framing);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the fields of a request but those of its host and framing, a line for each.
+pub(super) fn encode_fields(out: &mut Vec<u8>, ex: &Exchange, outgoing: &Outgoing<'_>) {
+    let head = &ex.request.head;
     encode::fields(out, &head.headers);
     ex.ids.write(out, &head.headers);
     if outgoing.mark {
@@ -206,8 +202,6 @@ fn encode_head(
     if let Some(upgrade) = &ex.upgrade {
         upgrade.write(out);
     }
-    encode::framing(out, framing);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Makes the response: its body complete in memory if all of it has arrived, else to be streamed.

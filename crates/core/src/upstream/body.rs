@@ -118,6 +118,11 @@ impl Source for Download {
                 Poll::Ready(Ok(Read::Bytes(_))) => self.clock.progress(),
                 Poll::Ready(Ok(Read::End)) => {
                     self.ended()?;
+                    // Whoever cuts a TLS connection cannot forge its `close_notify` (RFC 9112 9.8).
+                    if self.lease.as_mut().is_some_and(|lease| lease.stream().was_cut()) {
+                        return Poll::Ready(Err(Failure::new(Code::UpstreamReset)
+                            .detail("the connection was cut, which the response's body ends with")));
+                    }
                     break;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broke(error))),

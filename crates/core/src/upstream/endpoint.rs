@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::config::Address;
 use crate::config::types::EndpointUrl;
+use crate::failure::{Code, Failure};
 
 /// What makes an endpoint the same as before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,6 +20,8 @@ struct Identity {
     upstream: Arc<str>,
     url: EndpointUrl,
     address: Address,
+    /// What else a connection depends on: the protocol, and the settings and files of its TLS.
+    transport: Arc<str>,
 }
 
 /// One place that serves an upstream's requests.
@@ -35,6 +38,8 @@ pub struct Endpoint {
     in_flight: Apart<AtomicU32>,
     connects: AtomicU64,
     connect_failures: AtomicU64,
+    /// True while the last handshake failed.
+    tls_fails: AtomicBool,
     registry: Weak<Endpoints>,
 }
 
@@ -73,11 +78,26 @@ impl Endpoint {
     /// Counts a connection that came about.
     pub fn connected(&self) {
         self.connects.fetch_add(1, Ordering::Relaxed);
+        if self.tls_fails.load(Ordering::Relaxed) && self.tls_fails.swap(false, Ordering::Relaxed) {
+            tracing::info!(
+                upstream = &*self.identity.upstream,
+                endpoint = &*self.label,
+                "TLS works again"
+            );
+        }
     }
 
-    /// Counts a connection that failed or took too long.
-    pub fn connect_failed(&self) {
+    /// Counts a connection that failed or took too long. A handshake that fails is logged once, until one succeeds.
+    pub fn connect_failed(&self, failure: &Failure) {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
+        if failure.code() == Code::TlsFailed && !self.tls_fails.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                upstream = &*self.identity.upstream,
+                endpoint = &*self.label,
+                detail = %failure.log_detail(),
+                "no TLS with an endpoint"
+            );
+        }
     }
 
     /// Connections that came about, since the endpoint was first known.
@@ -143,11 +163,13 @@ impl Endpoints {
         url: &EndpointUrl,
         address: Address,
         alternate: Option<SocketAddr>,
+        transport: Arc<str>,
     ) -> Arc<Endpoint> {
         let identity = Identity {
             upstream: Arc::clone(upstream),
             url: url.clone(),
             address,
+            transport,
         };
         let mut known = self.lock();
         if let Some(endpoint) = known.get(&identity).and_then(Weak::upgrade) {
@@ -161,6 +183,7 @@ impl Endpoints {
             in_flight: Apart(AtomicU32::new(0)),
             connects: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            tls_fails: AtomicBool::new(false),
             registry: Arc::downgrade(self),
             identity: identity.clone(),
         });
@@ -198,7 +221,8 @@ mod tests {
 
     fn make(endpoints: &Arc<Endpoints>, upstream: &str, url: &str, address: &str) -> Arc<Endpoint> {
         let address = address.parse().expect("an address");
-        endpoints.find_or_make(&upstream.into(), &url.parse().expect("a URL"), address, None)
+        let url = url.parse().expect("a URL");
+        endpoints.find_or_make(&upstream.into(), &url, address, None, "".into())
     }
 
     #[test]
@@ -249,8 +273,9 @@ mod tests {
         drop(first);
         assert_eq!(second.endpoint().in_flight(), 1);
         endpoint.connected();
-        endpoint.connect_failed();
-        endpoint.connect_failed();
+        let failure = Failure::new(Code::ConnectFailed);
+        endpoint.connect_failed(&failure);
+        endpoint.connect_failed(&failure);
         assert_eq!((endpoint.connects(), endpoint.connect_failures()), (1, 2));
     }
 }

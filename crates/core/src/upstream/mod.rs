@@ -3,7 +3,9 @@
 pub(crate) mod attempt;
 pub mod balance;
 mod body;
+pub mod dial;
 pub mod endpoint;
+pub(crate) mod h2;
 mod lease;
 pub mod pool;
 pub mod resolve;
@@ -21,6 +23,7 @@ use crate::failure::{Code, Failure};
 use crate::policy::Chain;
 use crate::telemetry::metrics::UpstreamStats;
 use balance::EndpointSet;
+use dial::Transport;
 use endpoint::Endpoint;
 pub(crate) use lease::Lease;
 use pool::PoolLimits;
@@ -30,6 +33,8 @@ use resolve::Discovery;
 pub struct Upstream {
     /// Its name in the document.
     pub name: Box<str>,
+    /// How endpoints are spoken to.
+    pub transport: Transport,
     /// How endpoints are chosen.
     pub balance: Balance,
     /// How long each phase may take.

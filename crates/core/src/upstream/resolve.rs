@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::balance::{EndpointSet, Member};
+use super::dial::Transport;
 use super::endpoint::{Endpoint, Endpoints};
 use crate::config::types::{EndpointHost, EndpointUrl};
 use crate::config::{Address, Dns, EndpointSpec};
@@ -174,6 +175,8 @@ async fn keep_asking(resolver: Weak<Resolver>, name: Weak<Name>, host: Box<str>)
 /// One endpoint as written.
 struct Place {
     url: EndpointUrl,
+    /// See [`Transport::identity`].
+    transport: Arc<str>,
     weight: u32,
     found: Found,
 }
@@ -202,19 +205,22 @@ impl Discovery {
         endpoints: &Arc<Endpoints>,
         upstream: &str,
         specs: &[EndpointSpec],
+        transport: &Transport,
     ) -> Arc<Self> {
         let upstream: Arc<str> = upstream.into();
         let place = |spec: &EndpointSpec| {
             let url = spec.url.clone();
+            let transport = transport.identity(&url);
             let found = match &url.host {
                 EndpointHost::Ip(ip) => {
                     let address = Address::Tcp(SocketAddr::new(*ip, url.port));
-                    Found::Fixed(endpoints.find_or_make(&upstream, &url, address, None))
+                    Found::Fixed(endpoints.find_or_make(&upstream, &url, address, None, transport.clone()))
                 }
                 EndpointHost::Name(host) => Found::Named(resolver.name(host)),
             };
             Place {
                 url,
+                transport,
                 weight: spec.weight,
                 found,
             }
@@ -269,7 +275,8 @@ impl Discovery {
     fn rebuild(&self) {
         let _alone = lock(&self.rebuilding);
         let (mut members, mut unresolved) = (Vec::new(), Vec::new());
-        for Place { url, weight, found } in &self.places {
+        for place in &self.places {
+            let Place { weight, found, .. } = place;
             match found {
                 Found::Fixed(endpoint) => members.push(Member {
                     endpoint: Arc::clone(endpoint),
@@ -280,7 +287,7 @@ impl Discovery {
                     if addresses.is_empty() {
                         unresolved.push(name.host.clone());
                     }
-                    members.extend(self.resolved(url, &addresses).map(|endpoint| Member {
+                    members.extend(self.resolved(place, &addresses).map(|endpoint| Member {
                         endpoint,
                         weight: *weight,
                     }));
@@ -295,7 +302,8 @@ impl Discovery {
 
     /// The endpoints of a name. `localhost` is one host with two addresses: one endpoint, so that a service that
     /// listens on only one of them gets every request.
-    fn resolved(&self, url: &EndpointUrl, addresses: &[IpAddr]) -> impl Iterator<Item = Arc<Endpoint>> {
+    fn resolved(&self, place: &Place, addresses: &[IpAddr]) -> impl Iterator<Item = Arc<Endpoint>> {
+        let Place { url, transport, .. } = place;
         let localhost = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
         let (endpoints, alternate) = match addresses {
             [first, second] if *addresses == localhost => (
@@ -307,7 +315,7 @@ impl Discovery {
         endpoints.iter().map(move |ip| {
             let address = Address::Tcp(SocketAddr::new(*ip, url.port));
             self.endpoints
-                .find_or_make(&self.upstream, url, address, alternate)
+                .find_or_make(&self.upstream, url, address, alternate, transport.clone())
         })
     }
 }

@@ -18,6 +18,7 @@ mod dns;
 mod drain;
 mod early_response;
 mod expect;
+mod grpc;
 mod health;
 mod http2;
 mod http2_ends;
@@ -45,6 +46,8 @@ mod timeouts_upstream;
 mod tls;
 mod unix;
 mod upgrade;
+mod upstream_h2;
+mod upstream_tls;
 mod websocket;
 mod websocket_life;
 

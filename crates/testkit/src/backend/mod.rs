@@ -2,6 +2,8 @@
 
 pub mod call;
 pub mod dns;
+pub mod h2;
 pub mod http;
 pub mod reply;
 pub mod tcp;
+pub mod tls;

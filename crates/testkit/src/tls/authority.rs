@@ -116,8 +116,13 @@ impl Default for Authority {
 }
 
 impl Leaf {
+    /// A server's certificate for these names: host names, addresses, URIs.
     pub fn server(names: &[&str]) -> Self {
-        let name = |name: &&str| SanType::DnsName((*name).try_into().expect("a DNS name"));
+        let name = |name: &&str| match name.parse() {
+            Ok(ip) => SanType::IpAddress(ip),
+            Err(_) if name.contains("://") => SanType::URI((*name).try_into().expect("a URI")),
+            Err(_) => SanType::DnsName((*name).try_into().expect("a DNS name")),
+        };
         Self {
             names: names.iter().map(name).collect(),
             ..Self::default()

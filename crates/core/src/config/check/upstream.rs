@@ -1,7 +1,7 @@
 //! Upstreams and their endpoints.
 
 use super::Check;
-use crate::config::types::{Scheme, Size};
+use crate::config::types::Size;
 use crate::config::upstream::{Upstream, UpstreamTimeouts};
 use std::collections::HashSet;
 
@@ -10,6 +10,7 @@ impl Check<'_> {
         for (name, upstream) in &self.config.upstreams {
             let path = format!("upstreams.{name}");
             self.endpoints(&path, name, upstream);
+            self.upstream_tls(&path, name, upstream);
             let timeouts = &upstream.timeouts;
             let spans = [
                 ("connect", timeouts.connect),
@@ -49,13 +50,6 @@ impl Check<'_> {
         let mut seen = HashSet::new();
         for (index, endpoint) in upstream.endpoints.iter().enumerate() {
             let path = format!("{path}.endpoints[{index}]");
-            if endpoint.url.scheme == Scheme::Https {
-                let message = format!(
-                    "`{}` is not supported yet: https endpoints come with TLS; use `http` for now",
-                    endpoint.url
-                );
-                self.halves(path.as_str(), message);
-            }
             if !seen.insert(&endpoint.url) {
                 self.halves(
                     path,

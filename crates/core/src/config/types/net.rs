@@ -264,7 +264,7 @@ impl fmt::Display for EndpointHost {
     }
 }
 
-/// The address of an endpoint: `http://`, a host and a port. No path, query or user name.
+/// The address of an endpoint: `http://` or `https://`, a host and a port. No path, query or user name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EndpointUrl {
     /// How it is spoken to.
@@ -300,7 +300,11 @@ impl FromStr for EndpointUrl {
         let (scheme, rest) = match text.split_once("://") {
             Some(("http", rest)) => (Scheme::Http, rest),
             Some(("https", rest)) => (Scheme::Https, rest),
-            Some((other, _)) => return Err(format!("`{text}` has the scheme `{other}`; expected `http`")),
+            Some((other, _)) => {
+                return Err(format!(
+                    "`{text}` has the scheme `{other}`; expected `http` or `https`"
+                ));
+            }
             None => return Err(format!("`{text}` has no scheme; write `http://{text}`")),
         };
         if rest.contains(['?', '#']) {
@@ -382,9 +386,9 @@ impl fmt::Display for EndpointUrl {
 }
 
 text_type!(EndpointUrl, "the URL of an endpoint such as `http://10.0.0.1:8080`", {
-    "description": "The URL of an endpoint: `http://`, a name or address, and a port unless it is 80.",
+    "description": "The URL of an endpoint: `http://` or `https://`, a name or address, and a port unless it is 80 or 443.",
     "pattern": "^https?://[^/?#@]+/?$",
-    "examples": ["http://10.0.0.1:8080", "http://users.internal:8080"],
+    "examples": ["http://10.0.0.1:8080", "https://users.internal"],
 });
 
 #[cfg(test)]

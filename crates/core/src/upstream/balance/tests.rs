@@ -12,7 +12,7 @@ fn rig(weights: &[u32]) -> Rig {
         let address = format!("10.0.0.1:{port}").parse().expect("an address");
         let url = format!("http://10.0.0.1:{port}").parse().expect("a URL");
         Member {
-            endpoint: endpoints.find_or_make(&"u".into(), &url, address, None),
+            endpoint: endpoints.find_or_make(&"u".into(), &url, address, None, "".into()),
             weight: *weight,
         }
     });

@@ -84,7 +84,13 @@ impl Rig {
     }
 
     fn discover(&self, upstream: &str, urls: &[&str]) -> Arc<Discovery> {
-        Discovery::new(&self.resolver, &self.endpoints, upstream, &specs(urls))
+        Discovery::new(
+            &self.resolver,
+            &self.endpoints,
+            upstream,
+            &specs(urls),
+            &Transport::plain(),
+        )
     }
 
     fn settle(&self, discovery: &Discovery) {
@@ -194,7 +200,7 @@ fn literal_addresses_need_no_server() {
         "http://[2001:db8::1]",
         "http://localhost:3000",
     ];
-    let discovery = Discovery::new(&resolver, &endpoints, "users", &specs(&urls));
+    let discovery = Discovery::new(&resolver, &endpoints, "users", &specs(&urls), &Transport::plain());
     assert_eq!(
         labels(&discovery),
         ["10.0.0.1:8080", "[2001:db8::1]:80", "127.0.0.1:3000"]

@@ -170,8 +170,8 @@ const DOCUMENTS: &[(&str, &str)] = &[
         "3:21 bad value for `endpoints[0]`: `a:80` has no scheme | write `http://a:80`",
     ),
     (
-        "listeners: { a: { address: 127.0.0.1:0 } }\nupstreams:\n  u: { endpoints: [ https://a ] }\n",
-        "3:21 `https://a:443` is not supported yet: https endpoints come with TLS",
+        "listeners: { a: { address: 127.0.0.1:0 } }\nupstreams:\n  u: { endpoints: [ http://a ], tls: {} }\n",
+        "3:33 upstream `u` has `tls` but no endpoint with it | write `https://` before theirs",
     ),
     (
         "listeners: { a: { address: 127.0.0.1:0 } }\nupstreams:\n  u: { endpoints: [ http://a/b ] }\n",
