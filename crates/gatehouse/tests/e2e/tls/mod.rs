@@ -1,4 +1,5 @@
 //! TLS on listeners, with a real client and certificates made for each test.
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 mod certificates;
 mod client_auth;
