@@ -47,6 +47,7 @@ mod tls;
 mod unix;
 mod upgrade;
 mod upstream_h2;
+mod upstream_h2_ends;
 mod upstream_tls;
 mod websocket;
 mod websocket_life;
