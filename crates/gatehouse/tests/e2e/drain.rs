@@ -157,10 +157,11 @@ fn a_request_on_its_way_on_a_kept_connection_is_answered() {
     let mut kept = Client::connect(gateway.address());
     assert!(kept.get("/").keeps_alive());
     gateway.signal("TERM");
-    gateway.wait_log("draining");
-    let response = kept.get("/");
-    assert_eq!(response.status, 200);
-    assert!(!response.keeps_alive(), "{response:?}");
+    until("to be told to leave", || {
+        let response = kept.get("/");
+        assert_eq!(response.status, 200);
+        !response.keeps_alive()
+    });
     kept.raw.expect_closed();
     assert!(gateway.wait_exit().success());
 }
