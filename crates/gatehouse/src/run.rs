@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use gatehouse_admin::{AdminState, Limits};
 use gatehouse_core::config::{Address, Config, LogFormat, NamedFiles, Process, Size};
 use gatehouse_core::gateway::Gateway;
+use gatehouse_core::listen::descriptors;
 use gatehouse_core::listen::socket::{self, Bound};
 use gatehouse_core::plan::diff::{self, Outline};
 use gatehouse_core::server::{Server, StartError};
@@ -48,6 +49,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         document.config.process.log.level.as_str(),
         format(&document.config),
     )?;
+    descriptors::raise();
     let runtime = Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
         .thread_name("background")

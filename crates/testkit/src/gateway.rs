@@ -31,6 +31,7 @@ pub struct Builder {
     places: Vec<(String, String)>,
     arguments: Option<Vec<String>>,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
     directory: TempDir,
 }
 
@@ -52,6 +53,13 @@ impl Builder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// So many file descriptors it may have, and no more.
+    #[must_use]
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
         self
     }
 
@@ -84,7 +92,17 @@ impl Builder {
             .arguments
             .clone()
             .unwrap_or_else(|| vec!["run".to_owned(), config.display().to_string()]);
-        let mut child = Command::new(&self.binary)
+        let mut command = match self.open_files {
+            None => Command::new(&self.binary),
+            Some(most) => {
+                // The shell becomes the gateway, so that its pid is the gateway's.
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &script]).arg(&self.binary);
+                shell
+            }
+        };
+        let mut child = command
             .args(&arguments)
             .envs(self.environment.iter().cloned())
             .current_dir(self.directory.path())
@@ -139,6 +157,7 @@ impl Gateway {
             places: Vec::new(),
             arguments: None,
             environment: Vec::new(),
+            open_files: None,
             directory: TempDir::new(),
         }
     }

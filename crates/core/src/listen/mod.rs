@@ -4,6 +4,7 @@
 //! committed. A listener whose address stays keeps its socket, its queue and its connections.
 
 pub mod admission;
+pub mod descriptors;
 pub(crate) mod handshake;
 pub mod proxy_protocol;
 pub mod socket;
