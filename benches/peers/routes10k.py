@@ -7,7 +7,8 @@ work.
 Starts Gatehouse with a configuration of one route and with one of many, in
 turn, and takes the difference: from the start of the process to its `ready`
 line, and resident memory then.  Ends with 1 when a bar is missed: 300 ms and
-40 MiB above the empty gateway for 10,000 routes (in proportion for others).
+40 MiB above the empty gateway for 10,000 routes (in proportion for others); the
+memory also after five reloads.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from gateways.gatehouse import GATEWAY                         # noqa: E402
 BAR_MS, BAR_MIB, BAR_ROUTES = 300, 40, 10000
 TEAMS = 100             # hosts; the routes are spread over them
 UPSTREAMS = 100
+RELOADS = 5
 
 
 def document(port, routes, number):
@@ -130,15 +132,18 @@ def round_(a, d, routes):
             if found == 404 or other != 404:
                 raise B.BenchError("routes do not work: %d, %d" % (
                     found, other))
-        write(1)
-        began = time.monotonic()
-        os.kill(p.pid, signal.SIGHUP)
-        while answer(a.port_base, "/number") != (200, "1"):
-            if time.monotonic() - began > 30:
-                raise B.BenchError("the reload was not taken")
-            time.sleep(0.002)
-        r["reload_ms"] = 1e3 * (time.monotonic() - began)
-        r["rss_after_reload_mib"] = rss(p.pid) / 2**20
+        took = []
+        for n in range(1, RELOADS + 1):
+            write(n)
+            began = time.monotonic()
+            os.kill(p.pid, signal.SIGHUP)
+            while answer(a.port_base, "/number") != (200, str(n)):
+                if time.monotonic() - began > 30:
+                    raise B.BenchError("the reload was not taken")
+                time.sleep(0.002)
+            took.append(1e3 * (time.monotonic() - began))
+        r["reload_ms"] = statistics.median(took)
+        r["rss_after_reloads_mib"] = rss(p.pid) / 2**20
         return r
     finally:
         stop(p)
@@ -171,18 +176,23 @@ def main():
          "file_kib": median(1, "file_kib")}
     for name, which in (("empty", 0), ("full", 1)):
         r[name] = {k: median(which, k) for k in (
-            "ready_ms", "rss_mib", "reload_ms", "rss_after_reload_mib")}
+            "ready_ms", "rss_mib", "reload_ms", "rss_after_reloads_mib")}
     r["load_ms"] = r["full"]["ready_ms"] - r["empty"]["ready_ms"]
     r["memory_mib"] = r["full"]["rss_mib"] - r["empty"]["rss_mib"]
+    r["memory_after_reloads_mib"] = (r["full"]["rss_after_reloads_mib"]
+                                     - r["empty"]["rss_after_reloads_mib"])
     share = a.routes / BAR_ROUTES
-    good = r["load_ms"] < BAR_MS * share and r["memory_mib"] < BAR_MIB * share
+    most = max(r["memory_mib"], r["memory_after_reloads_mib"])
+    good = r["load_ms"] < BAR_MS * share and most < BAR_MIB * share
     print(json.dumps(r, indent=1))
     if a.json:
         with open(a.json, "w") as f:
             json.dump(r, f, indent=1)
-    print("routes: %d load in %.0f ms and take %.1f MiB above the empty gateway:"
-          " %s" % (a.routes, r["load_ms"], r["memory_mib"],
-                   "good" if good else "NOT GOOD"))
+    print("routes: %d load in %.0f ms and take %.1f MiB above the empty gateway,"
+          " %.1f MiB after %d reloads: %s" % (
+              a.routes, r["load_ms"], r["memory_mib"],
+              r["memory_after_reloads_mib"], RELOADS,
+              "good" if good else "NOT GOOD"))
     return 0 if good else 1
 
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
+use crate::listen::descriptors;
 use crate::plan::{Plan, Route};
 use crate::state::States;
 use crate::telemetry::Telemetry;
@@ -25,6 +26,8 @@ pub struct Gateway {
     background: Handle,
     /// Connections open on each worker.
     loads: Box<[AtomicUsize]>,
+    /// The first file descriptor that is not for a client connection.
+    ceiling: u32,
     serving: AtomicBool,
     leaving: AtomicBool,
     draining: AtomicBool,
@@ -48,6 +51,7 @@ impl Gateway {
             telemetry,
             background,
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            ceiling: descriptors::ceiling(),
             serving: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -86,6 +90,11 @@ impl Gateway {
     /// The runtime for slow and rare work.
     pub fn background(&self) -> &Handle {
         &self.background
+    }
+
+    /// The first file descriptor that is not for a client connection; see [`descriptors`].
+    pub(crate) fn ceiling(&self) -> u32 {
+        self.ceiling
     }
 
     /// Connections open on each worker.

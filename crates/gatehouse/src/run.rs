@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
 use gatehouse_core::config::{Address, Config, LogFormat, NamedFiles, Process, Size};
+use gatehouse_core::listen::descriptors;
 use gatehouse_core::listen::handover::Inherited;
 use gatehouse_core::plan::diff::{self, Outline};
 use gatehouse_core::server::{Prepared, Server, StartError};
@@ -73,6 +74,7 @@ fn start(
         document.config.process.log.level.as_str(),
         format(&document.config),
     )?;
+    descriptors::raise();
     let runtime = Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
         .thread_name("background")

@@ -35,6 +35,7 @@ pub struct Builder {
     arguments: Option<Vec<String>>,
     environment: Vec<(String, String)>,
     stdin: Option<OwnedFd>,
+    open_files: Option<u32>,
     directory: TempDir,
 }
 
@@ -63,6 +64,13 @@ impl Builder {
     #[must_use]
     pub fn stdin(mut self, stdin: impl Into<OwnedFd>) -> Self {
         self.stdin = Some(stdin.into());
+        self
+    }
+
+    /// So many file descriptors it may have, and no more.
+    #[must_use]
+    pub fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
         self
     }
 
@@ -96,7 +104,17 @@ impl Builder {
             .clone()
             .unwrap_or_else(|| vec!["run".to_owned(), config.display().to_string()]);
         process::adopt_orphans();
-        let mut child = Command::new(&self.binary)
+        let mut command = match self.open_files {
+            None => Command::new(&self.binary),
+            Some(most) => {
+                // The shell becomes the gateway, so that its pid is the gateway's.
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &script]).arg(&self.binary);
+                shell
+            }
+        };
+        let mut child = command
             .args(&arguments)
             .envs(self.environment.iter().cloned())
             .current_dir(self.directory.path())
@@ -156,6 +174,7 @@ impl Gateway {
             arguments: None,
             environment: Vec::new(),
             stdin: None,
+            open_files: None,
             directory: TempDir::new(),
         }
     }

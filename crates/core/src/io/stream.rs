@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -44,6 +45,17 @@ impl Stream {
             Self::Unix(_) => 0,
             Self::Tls(stream) => stream.tcp().local_addr().map_or(0, |address| address.port()),
         }
+    }
+
+    /// The number of its file descriptor.
+    pub fn descriptor(&self) -> u32 {
+        let number = match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.tcp().as_raw_fd(),
+        };
+        // An open one is never negative.
+        u32::try_from(number).unwrap_or(0)
     }
 
     /// Reads into `space`; `Ok(0)` is the end of the stream.

@@ -5,6 +5,7 @@
 //! processes: see [`handover`].
 
 pub mod admission;
+pub mod descriptors;
 pub mod handover;
 pub(crate) mod handshake;
 mod last;

@@ -195,6 +195,9 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, pee
     let client = peer
         .map(|peer| peer.ip().to_canonical())
         .filter(|ip| !speaks_for_others(*ip));
+    if stream.descriptor() >= worker.gateway.ceiling() {
+        return listener.stats.refused(worker.index, Refused::Resources);
+    }
     let admitted = match listener.admission.admit(client) {
         Ok(admitted) => admitted,
         Err(refused) => {

@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use gatehouse_http1::{self as http1, HeadLimits, Method, Parsed, RequestKind, ResponseHead};
+use gatehouse_http1::{self as http1, HeadError, HeadLimits, Method, Parsed, RequestKind, ResponseHead};
 
 use super::Upstream;
 use super::body::Upload;
@@ -135,7 +135,7 @@ impl Talk {
         upload: &mut Upload,
     ) -> Poll<Result<Option<Parsed>, Failure>> {
         loop {
-            if let Some(parsed) = self.parse()? {
+            if let Some(parsed) = self.parse(ex)? {
                 let status = self.head.status;
                 let switches = status == 101 && ex.upgrade.as_deref().is_some_and(Upgrade::is_asked);
                 if status >= 200 || switches {
@@ -213,7 +213,7 @@ impl Talk {
         ex.clock.wait(cx, Phase::FirstByte, self.first_byte).map(Err)
     }
 
-    fn parse(&mut self) -> Result<Option<Parsed>, Failure> {
+    fn parse(&mut self, ex: &Exchange) -> Result<Option<Parsed>, Failure> {
         let Some(buffer) = self.buffer.as_mut().filter(|b| !b.is_empty()) else {
             return Ok(None);
         };
@@ -228,8 +228,13 @@ impl Talk {
                 }
                 Ok(None)
             }
-            Err(error) => Err(Failure::new(Code::UpstreamProtocol)
-                .detail(format!("the response's head is malformed: {error}"))),
+            Err(error) => {
+                if let Some(setting) = limit_of(&error) {
+                    ex.worker.metrics.limit_hit(setting);
+                }
+                Err(Failure::new(Code::UpstreamProtocol)
+                    .detail(format!("the response's head is malformed: {error}")))
+            }
         }
     }
 
@@ -239,5 +244,14 @@ impl Talk {
             Some(error) => failure.source(error),
             None => failure,
         }
+    }
+}
+
+/// The setting that an error is about, if it is a bound.
+fn limit_of(error: &HeadError) -> Option<&'static str> {
+    match error {
+        HeadError::HeadTooLarge { .. } => Some("upstreams.*.limits.head"),
+        HeadError::TooManyFields { .. } => Some("upstreams.*.limits.fields"),
+        _ => None,
     }
 }

@@ -147,3 +147,38 @@ fn a_failure_of_the_upstream_does_not_cost_the_client_its_connection() {
         assert_eq!(client.get("/").status, 200);
     }
 }
+
+/// RFC 9112 2.2: some clients send an empty line behind a body; it is no beginning of a request that never came.
+#[test]
+fn a_stray_line_end_before_an_idle_close_is_answered_by_nothing() {
+    let backend = HttpBackend::start();
+    let gateway = with(
+        &backend,
+        "client: { timeouts: { keep_alive: 200ms, head: 200ms } }\n",
+    );
+    for stray in ["\r\n", "\r"] {
+        let mut raw = Raw::connect(gateway.address());
+        raw.send(Request::post("/", "body").encode());
+        assert_eq!(raw.response("POST").status, 200);
+        raw.send(stray);
+        raw.expect_closed();
+    }
+    assert_eq!(backend.count(), 2);
+}
+
+/// An HTTP/1.0 client takes the end of the connection for the end of the body: a plain end would pass off a part as
+/// the whole.
+#[test]
+fn a_body_cut_short_ends_with_a_reset_where_its_end_is_the_end_of_the_connection() {
+    let backend = HttpBackend::scripted(|call| {
+        call.head(200, &[("Transfer-Encoding", "chunked")])?;
+        call.chunk("a part")?;
+        call.reset();
+        Ok(())
+    });
+    let gateway = in_front_of(&backend);
+    let mut raw = Raw::connect(gateway.address());
+    raw.send(Request::get("/").version("HTTP/1.0").encode());
+    let error = std::io::copy(&mut raw.tcp(), &mut std::io::sink()).expect_err("not a plain end");
+    assert!(gatehouse_testkit::raw::is_reset(&error), "{error}");
+}

@@ -2,68 +2,105 @@
 
 use gatehouse_testkit::client::chunk;
 use gatehouse_testkit::wait::until;
-use gatehouse_testkit::{Client, HttpBackend, Raw, Request};
+use gatehouse_testkit::{Client, Gateway, HttpBackend, Raw, Request};
 
 use crate::{gateway, with};
 
-fn limited(settings: &str) -> String {
-    format!(
-        r#"
-listeners: {{ main: {{ address: "127.0.0.1:0", {settings} }} }}
+/// A gateway with as many connections as it may have.
+struct Full {
+    gateway: Gateway,
+    clients: Vec<Client>,
+}
+
+impl Full {
+    /// `setting` allows `most` connections.
+    fn of(setting: &str, most: usize) -> Self {
+        let gateway = gateway(&format!(
+            r#"
+listeners: {{ main: {{ address: "127.0.0.1:0", {setting}: {most} }} }}
 routes: {{ all: {{ match: {{ path: /** }}, reply: {{ body: ok }} }} }}
 "#
-    )
+        ))
+        .start();
+        let clients = (0..most).map(|_| Client::connect(gateway.address()));
+        let mut full = Self {
+            clients: clients.collect(),
+            gateway,
+        };
+        full.all_are_served();
+        full
+    }
+
+    fn all_are_served(&mut self) {
+        for client in &mut self.clients {
+            assert_eq!(client.get("/").status, 200);
+        }
+    }
+
+    /// One too many is closed at once and counted; those that are there go on.
+    fn refuses(&mut self, reason: &str, setting: &str) {
+        let mut extra = Raw::connect(self.gateway.address());
+        let _ = extra.try_send(Request::get("/").encode());
+        extra.expect_closed();
+        self.all_are_served();
+        let (refused, hit) = (
+            "gatehouse_connections_refused_total",
+            "gatehouse_limits_hit_total",
+        );
+        self.gateway
+            .wait_metric(refused, &[("reason", reason)], |n| n >= 1.0);
+        self.gateway
+            .wait_metric(hit, &[("setting", setting)], |n| n >= 1.0);
+    }
+
+    /// A place that gets free can be taken again.
+    fn takes_again(mut self) {
+        drop(self.clients.pop());
+        until("a free place", || {
+            let mut raw = Raw::connect(self.gateway.address());
+            raw.try_send(Request::get("/").encode()).is_ok() && raw.reader.read_response("GET").is_ok()
+        });
+    }
 }
 
 #[test]
 fn one_client_cannot_have_more_than_its_share_of_connections() {
-    let gateway = gateway(&limited("max_connections_per_client: 3")).start();
-    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(gateway.address())).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
-    }
-    // One too many is closed at once; those that are there go on.
-    let mut extra = Raw::connect(gateway.address());
-    let _ = extra.try_send(Request::get("/").encode());
-    extra.expect_closed();
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
-    }
-    gateway.wait_metric(
-        "gatehouse_connections_refused_total",
-        &[("listener", "main")],
-        |n| n >= 1.0,
-    );
-    // A place that gets free can be taken again.
-    drop(clients.pop());
-    until("a free place", || {
-        let mut raw = Raw::connect(gateway.address());
-        raw.try_send(Request::get("/").encode()).is_ok() && raw.reader.read_response("GET").is_ok()
-    });
+    let mut full = Full::of("max_connections_per_client", 3);
+    full.refuses("per_client", "listeners.*.max_connections_per_client");
+    full.takes_again();
 }
 
 #[test]
 fn connections_beyond_the_total_are_closed_until_one_ends() {
-    let gateway = gateway(&limited("max_connections: 2")).start();
-    let mut clients: Vec<Client> = (0..2).map(|_| Client::connect(gateway.address())).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
-    }
-    Raw::connect(gateway.address()).expect_closed();
-    for client in &mut clients {
-        assert_eq!(client.get("/").status, 200);
-    }
+    let mut full = Full::of("max_connections", 2);
+    full.refuses("total", "listeners.*.max_connections");
+    full.takes_again();
+}
+
+/// Clients that take all file descriptors they get leave some for upstreams and for whoever looks after the gateway.
+#[test]
+fn clients_cannot_have_all_file_descriptors() {
+    let backend = HttpBackend::start();
+    let yaml = r#"
+listeners: { main: { address: "127.0.0.1:0" } }
+process: { workers: 1 }
+routes: { all: { match: { path: /** }, forward: { upstream: api } } }
+upstreams: { api: { endpoints: ["${api}"], pool: { max_idle: 0 } } }
+"#;
+    let gateway = gateway(yaml).bind("api", backend.url()).open_files(160).start();
+    let mut client = Client::connect(gateway.address());
+    assert_eq!(client.get("/").status, 200);
+    let _flood: Vec<Raw> = (0..200).map(|_| Raw::connect(gateway.address())).collect();
     gateway.wait_metric(
         "gatehouse_connections_refused_total",
-        &[("reason", "total")],
+        &[("reason", "resources")],
         |n| n >= 1.0,
     );
-    // A place that gets free can be taken again.
-    drop(clients.pop());
-    until("a free place", || {
-        let mut raw = Raw::connect(gateway.address());
-        raw.try_send(Request::get("/").encode()).is_ok() && raw.reader.read_response("GET").is_ok()
-    });
+    // A new connection upstream each time.
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(!gateway.log().contains("cannot accept"), "{}", gateway.log());
 }
 
 #[test]
@@ -123,5 +160,10 @@ upstreams: { api: { endpoints: ["${api}"], limits: { head: 4KiB } } }
     assert_eq!(
         (response.status, response.code().as_str()),
         (502, "upstream_protocol")
+    );
+    gateway.wait_metric(
+        "gatehouse_limits_hit_total",
+        &[("setting", "upstreams.*.limits.head")],
+        |n| n >= 1.0,
     );
 }

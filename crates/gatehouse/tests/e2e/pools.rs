@@ -113,3 +113,37 @@ fn metrics_tell_opened_and_reused() {
         |n| (n - 4.0).abs() < 0.1,
     );
 }
+
+/// What comes behind the answer to a `HEAD`, or a 304, would be the answer to somebody else's request.
+#[test]
+fn a_body_that_should_not_be_there_is_nobody_elses_answer() {
+    for head in [true, false] {
+        let (late, sent) = (Gate::new(), Gate::new());
+        let (wait, done) = (late.clone(), sent.clone());
+        let backend = HttpBackend::start();
+        backend.script("/first", move |call| {
+            // As if a body followed: a client may be told how long it would be.
+            call.head(if head { 200 } else { 304 }, &[("Content-Length", "5")])?;
+            call.wait(&wait)?;
+            call.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale")?;
+            done.open();
+            Ok(())
+        });
+        backend.on("/second", Reply::ok("fresh"));
+        let gateway = with_upstream(&backend.url(), "");
+        let mut client = Client::connect(gateway.address());
+        let request = if head {
+            Request::new("HEAD", "/first")
+        } else {
+            Request::get("/first").header("If-None-Match", "\"a\"")
+        };
+        assert_eq!(client.send(&request).status, if head { 200 } else { 304 });
+        // The connection idles in the pool when the surplus comes.
+        gateway.wait_metric("gatehouse_upstream_connections_idle", &[], |n| n >= 1.0);
+        late.open();
+        assert!(sent.wait());
+        let response = client.get("/second");
+        assert_eq!((response.status, response.text().as_str()), (200, "fresh"));
+        assert_eq!(backend.connections(), 2);
+    }
+}

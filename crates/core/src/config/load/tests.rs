@@ -232,3 +232,11 @@ fn the_environment_fills_in_before_anything_has_a_type() {
         (false, Some("7"))
     );
 }
+
+#[test]
+fn nothing_stays_of_a_text_that_breaks_off() {
+    let loaded = load_str("routes:\n  a: { match: {}, repply: {} }\n  b: [\n", "test");
+    assert!(loaded.config.routes.is_empty());
+    let said = loaded.diagnostics.render(&loaded.sources);
+    assert!(said.contains("not YAML") && !said.contains("repply"), "{said}");
+}

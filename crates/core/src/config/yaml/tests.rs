@@ -125,3 +125,35 @@ fn never_panics_on_damaged_text() {
         }
     }
 }
+
+#[test]
+fn items_are_handed_out_as_they_end() {
+    let text = "a:\n  x: { n: 1 }\n  y: ${env:SET}\n  x: { n: 2 }\nb: { x: { n: 3 } }\nc: [1]\na: { z: 4 }\n";
+    let mut taken = Vec::new();
+    let parsed = parse_items(
+        text,
+        &|name| (name == "SET").then(|| "17".to_owned()),
+        Items {
+            sections: &["c", "a"],
+            take: &mut |item| {
+                taken.push((
+                    item.section,
+                    item.name.to_owned(),
+                    item.value,
+                    item.from_environment,
+                ));
+            },
+        },
+    );
+    // What is written twice is refused, and not handed out.
+    assert_eq!(parsed.problems.len(), 2);
+    let expected = [
+        (1, "x".to_owned(), json!({ "n": 1 }), vec![]),
+        (1, "y".to_owned(), json!("17"), vec!["a.y".to_owned()]),
+    ];
+    assert_eq!(taken, expected);
+    assert_eq!(
+        parsed.value,
+        json!({ "a": { "x": null, "y": null }, "b": { "x": { "n": 3 } }, "c": [1] })
+    );
+}

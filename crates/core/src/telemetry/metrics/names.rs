@@ -123,7 +123,7 @@ pub(super) const TIMEOUTS: Family = counter(
 pub(super) const LIMITS_HIT: Family = counter(
     "gatehouse_limits_hit_total",
     &["setting"],
-    "Bounds that were hit, by the setting that sets them.",
+    "Bounds that were hit, by the key of the setting that sets them, with `*` for a name.",
 );
 pub(super) const CLIENT_BYTES: Family = counter(
     "gatehouse_client_bytes_total",
