@@ -11,14 +11,13 @@ pub mod frames;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::action::Action;
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
 use crate::gateway::PlanRef;
-use crate::http::upgrade::Upgrade;
 use crate::io::{Buffer, Phase, Stream, Total};
 use crate::telemetry::metrics::{TunnelEnd, UpstreamStats};
 use crate::timer::Which;
@@ -87,22 +86,31 @@ pub(crate) struct Far {
 
 /// Tells the client that its wish is granted, in these bytes, and carries everything behind them until the end.
 /// `first` is what the client has sent already.
-pub(crate) async fn run(mut ex: Exchange, client: impl End, granted: Vec<u8>, first: Option<Buffer>) {
+pub(crate) async fn run(mut ex: Box<Exchange>, client: impl End, granted: Vec<u8>, first: Option<Buffer>) {
     ex.clock.end_total();
-    let switched = ex
-        .upgrade
-        .take()
-        .and_then(|upgrade| Tunnel::new(&ex, *upgrade, client, first));
     // Invariant: whoever calls has seen the far end.
-    let Some(mut tunnel) = switched else { return };
-    ex.record.switched(Instant::now());
-    let outcome = match tunnel.grant(&ex, &granted).await {
-        Ok(()) => poll_fn(|cx| tunnel.poll(cx, &ex)).await,
-        Err(error) => Outcome {
-            why: TunnelEnd::ClientBroke,
-            failure: Some(Failure::new(Code::ClientGone).source(error)),
-        },
+    let Some(mut tunnel) = Tunnel::new(&mut ex, client, first) else {
+        return;
     };
+    ex.record.switched(Instant::now());
+    let mut left = Some((granted, 0));
+    let outcome = poll_fn(|cx| {
+        if let Some((granted, sent)) = &mut left {
+            let done = ready!(tunnel.poll_grant(cx, &ex, granted, sent));
+            // Not kept for the life of the tunnel.
+            if let Some((granted, _)) = left.take() {
+                ex.worker.keep_staging(granted);
+            }
+            if let Err(error) = done {
+                return Poll::Ready(Outcome {
+                    why: TunnelEnd::ClientBroke,
+                    failure: Some(Failure::new(Code::ClientGone).source(error)),
+                });
+            }
+        }
+        tunnel.poll(cx, &ex)
+    })
+    .await;
     ex.clock.end_total();
     ex.record.bytes_in = tunnel.up.bytes;
     ex.record.bytes_out = tunnel.down.bytes;
@@ -110,7 +118,6 @@ pub(crate) async fn run(mut ex: Exchange, client: impl End, granted: Vec<u8>, fi
         ex.record.broke(&failure);
     }
     tunnel.open.why = outcome.why;
-    ex.worker.keep_staging(granted);
     drop(tunnel);
     ex.close();
 }
@@ -160,7 +167,8 @@ struct Tunnel<C> {
 }
 
 impl<C: End> Tunnel<C> {
-    fn new(ex: &Exchange, mut upgrade: Upgrade, client: C, first: Option<Buffer>) -> Option<Self> {
+    fn new(ex: &mut Exchange, client: C, first: Option<Buffer>) -> Option<Box<Self>> {
+        let mut upgrade = ex.upgrade.take()?;
         let (far, terms) = (upgrade.far.take()?, upgrade.terms.take()?);
         let is_websocket = upgrade.is_websocket();
         let buffers = &ex.worker.buffers;
@@ -168,7 +176,7 @@ impl<C: End> Tunnel<C> {
         // Tunnels that began together, after a restart, need not end together.
         let age = terms.max_age.mul_f64(1.0 - fraction(ex) / 10.0);
         ex.clock.begin_total(Total::Exchange, age);
-        Some(Self {
+        Some(Box::new(Self {
             client,
             lease: far.lease,
             up: Flow::new(buffers, first, is_websocket),
@@ -189,33 +197,34 @@ impl<C: End> Tunnel<C> {
                 // What remains if nobody gets to say: the worker ends and its tasks with it.
                 why: TunnelEnd::Drain,
             },
-        })
+        }))
     }
 
-    /// Sends the head of the 101.
-    async fn grant(&mut self, ex: &Exchange, head: &[u8]) -> io::Result<()> {
-        let after = ex.plan.client.timeouts.write_idle;
-        let mut sent = 0;
-        poll_fn(|cx| {
-            loop {
-                let done = match head.get(sent..).filter(|rest| !rest.is_empty()) {
-                    Some(rest) => self.client.poll_write(cx, rest),
-                    None => self.client.poll_flush(cx).map_ok(|()| 0),
-                };
-                match done? {
-                    Poll::Ready(0) if sent == head.len() => return Poll::Ready(Ok(())),
-                    Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(n) => sent += n,
-                    Poll::Pending => {
-                        return ex
-                            .clock
-                            .wait(cx, Phase::Write, after)
-                            .map(|_| Err(io::ErrorKind::TimedOut.into()));
-                    }
+    /// Sends what is left of the head of the 101.
+    fn poll_grant(
+        &mut self,
+        cx: &mut Context<'_>,
+        ex: &Exchange,
+        head: &[u8],
+        sent: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let done = match head.get(*sent..).filter(|rest| !rest.is_empty()) {
+                Some(rest) => self.client.poll_write(cx, rest),
+                None => self.client.poll_flush(cx).map_ok(|()| 0),
+            };
+            match done? {
+                Poll::Ready(0) if *sent == head.len() => return Poll::Ready(Ok(())),
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => *sent += n,
+                Poll::Pending => {
+                    return ex
+                        .clock
+                        .wait(cx, Phase::Write, ex.plan.client.timeouts.write_idle)
+                        .map(|_| Err(io::ErrorKind::TimedOut.into()));
                 }
             }
-        })
-        .await
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, ex: &Exchange) -> Poll<Outcome> {

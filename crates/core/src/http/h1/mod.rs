@@ -118,7 +118,7 @@ impl Client {
                 Next::Close => return io.stream.borrow_mut().farewell(),
                 Next::Cut => return,
                 Next::Linger => return Box::pin(linger(&worker, io, clock)).await,
-                Next::Switch(switched) => return Box::pin(switched.serve(io.clone())).await,
+                Next::Switch(switched) => return switched.serve(io.clone()).await,
                 Next::Http2 => break,
             }
         }

@@ -13,7 +13,7 @@ use crate::tunnel::{self, End};
 
 /// An exchange whose endpoint has switched protocols.
 pub(super) struct Switched {
-    ex: Exchange,
+    ex: Box<Exchange>,
     head: Vec<u8>,
 }
 
@@ -29,14 +29,18 @@ impl Switched {
         upgrade::write_fields(&mut head, protocol);
         head.extend_from_slice(b"\r\n");
         ex.worker.recycle_response(response.head);
-        Box::new(Self { ex, head })
+        Box::new(Self {
+            ex: Box::new(ex),
+            head,
+        })
     }
 
     /// Carries bytes until the tunnel ends, and the connection with it.
-    pub(super) async fn serve(self: Box<Self>, io: Rc<ClientIo>) {
+    pub(super) fn serve(self: Box<Self>, io: Rc<ClientIo>) -> impl Future<Output = ()> {
         let Self { ex, head } = *self;
         let first = io.leftover.borrow_mut().take();
-        tunnel::run(ex, io, head, first).await;
+        // In a place of its own: the future of the connection stays small.
+        Box::pin(tunnel::run(ex, io, head, first))
     }
 }
 

@@ -8,6 +8,7 @@ mod http;
 mod https_only;
 mod reload;
 mod resumption;
+mod websocket;
 
 use gatehouse_testkit::gateway::Builder;
 use gatehouse_testkit::tls::Issued;
