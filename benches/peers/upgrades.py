@@ -130,7 +130,8 @@ def run(a, d):
             if p.returncode:
                 raise B.BenchError("upgrade: %s" % p.stdout.decode())
             took.append(time.monotonic() - began)
-            all_.serving()
+            # "process 4242 serves now"
+            all_.codes.setdefault(int(p.stdout.split()[1]), None)
             most = max(most, len(all_.reap()))
             time.sleep(max(0, began + a.every - time.monotonic()))
         counted = [load.stop() for load in loads]
