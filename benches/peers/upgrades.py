@@ -130,7 +130,8 @@ def run(a, d):
             if p.returncode:
                 raise B.BenchError("upgrade: %s" % p.stdout.decode())
             took.append(time.monotonic() - began)
-            all_.serving()
+            # "process 4242 serves now"
+            all_.codes.setdefault(int(p.stdout.split()[1]), None)
             most = max(most, len(all_.reap()))
             time.sleep(max(0, began + a.every - time.monotonic()))
         counted = [load.stop() for load in loads]
@@ -145,7 +146,9 @@ def run(a, d):
     return {
         "upgrades": len(took), "requests": sum(c["requests"] for c in counted),
         "new_connections": counted[1]["requests"],
-        "failed": sum(failed.values()), "errors": failed,
+        "failed": sum(failed.values()),
+        "errors": {n: {k: v for k, v in c.items() if k in failed}
+                   for n, c in zip(("kept", "new"), counted)},
         "upgrade_ms": {"median": 1e3 * sorted(took)[len(took) // 2],
                        "max": 1e3 * max(took)},
         "p99_ms": counted[0]["p99_us"] / 1e3,
