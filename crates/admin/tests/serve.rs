@@ -167,7 +167,7 @@ async fn more_connections_than_allowed_wait_while_all_are_busy() {
     };
     let limits = Limits {
         connections: 1,
-        request_timeout: Duration::from_secs(600),
+        request_timeout: Duration::from_mins(10),
         ..Limits::default()
     };
     let served = tokio::spawn(serve(listener, state, limits, std::future::pending()));
@@ -198,7 +198,7 @@ async fn more_connections_than_allowed_wait_while_all_are_busy() {
 async fn silent_connections_make_room_for_a_probe() {
     let server = start(Limits {
         connections: 4,
-        head_timeout: Duration::from_secs(600),
+        head_timeout: Duration::from_mins(10),
         ..Limits::default()
     });
     let mut silent = Vec::new();

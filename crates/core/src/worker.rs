@@ -268,7 +268,6 @@ impl Worker {
         keep(&self.requests, head);
     }
 
-    #[allow(clippy::unnecessary_box_returns, reason = "the box is what is spared")]
     pub(crate) fn spare_response(&self) -> Box<ResponseHead> {
         self.responses.borrow_mut().pop().unwrap_or_default()
     }

@@ -45,7 +45,7 @@ impl fmt::Display for News {
                 write!(f, "RELOADING=1\nMONOTONIC_USEC={micros}\n")
             }
             Self::Stopping => f.write_str("STOPPING=1\n"),
-            Self::MainPid(pid) => write!(f, "MAINPID={pid}\n"),
+            Self::MainPid(pid) => writeln!(f, "MAINPID={pid}"),
             Self::Alive => f.write_str("WATCHDOG=1\n"),
         }
     }

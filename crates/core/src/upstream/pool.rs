@@ -82,7 +82,6 @@ impl PooledStream {
     }
 
     /// Closes it for a reason.
-    #[allow(clippy::boxed_local, reason = "it lives in its box")]
     pub fn close(mut self: Box<Self>, reason: Closed) {
         self.ending = reason;
     }
@@ -110,7 +109,6 @@ impl Idle {
         (unasked || !self.stream.stream.is_idle_and_open()).then_some(Closed::Peer)
     }
 
-    #[allow(clippy::unnecessary_box_returns, reason = "it lives in its box")]
     fn into_stream(self) -> Box<PooledStream> {
         self.stream.stats.shard(self.stream.worker).idle.dec();
         self.stream

@@ -24,7 +24,7 @@ fn steps(readme: &str) -> Vec<Step> {
                 prints: None,
             }),
             Some(("text", text)) => {
-                steps.last_mut().expect("a command before").prints = Some(text.to_owned())
+                steps.last_mut().expect("a command before").prints = Some(text.to_owned());
             }
             _ => panic!("a block that is neither `sh` nor `text`: {block}"),
         }

@@ -165,7 +165,7 @@ impl Dice {
 fn exchange(dice: &mut Dice) -> Vec<u8> {
     let mut out = PREFACE.to_vec();
     out.extend(frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]));
-    for i in 0..1 + dice.below(4) {
+    for i in 0..=dice.below(4) {
         let stream = u32::try_from(1 + 2 * i).unwrap();
         match dice.below(4) {
             0 => out.extend(frame(

@@ -259,8 +259,8 @@ fn request_lines_that_are_not_well_formed() {
         refused("HTTP/2.0", line("GET /x HTTP/2.0"), &[505]),
         refused("HTTP/3.0", line("GET /x HTTP/3.0"), &[505]),
         refused(
-            "the preface of HTTP/2",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "the preface of HTTP/2, but for its end",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\n\n",
             &[400, 505],
         ),
         refused("lower-case version", line("GET /x http/1.1"), &[400]),

@@ -344,6 +344,7 @@ impl H2Call {
     }
 
     /// Sends a piece of the body, as the client has room for it. False if the client does not want it any more.
+    #[allow(clippy::await_holding_refcell_ref, reason = "a call is used by one task only")]
     pub async fn send(&mut self, data: &[u8]) -> bool {
         let Some(out) = &mut *self.out.borrow_mut() else {
             return false;
@@ -395,6 +396,7 @@ impl H2Call {
     }
 
     /// Waits until the client resets the stream.
+    #[allow(clippy::await_holding_refcell_ref, reason = "a call is used by one task only")]
     pub async fn wait_reset(&mut self) -> u32 {
         let reason = match &mut *self.out.borrow_mut() {
             Some(out) => poll_fn(|cx| out.poll_reset(cx)).await,

@@ -125,7 +125,7 @@ fn add_ids(map: &mut HeaderMap, ids: &Ids, headers: &Headers) {
         Some(value)
     };
     let request = value(ids.request.as_bytes());
-    let correlation = if std::ptr::eq(ids.correlation(), &ids.request) {
+    let correlation = if std::ptr::eq(ids.correlation(), &raw const ids.request) {
         request.clone()
     } else {
         value(ids.correlation().as_bytes())

@@ -197,7 +197,10 @@ impl Source for Again {
     }
 
     fn data(&self) -> &[u8] {
-        self.pieces.last().map_or_else(|| self.rest.data(), |piece| piece)
+        match self.pieces.last() {
+            Some(piece) => piece,
+            None => self.rest.data(),
+        }
     }
 
     fn consume(&mut self, n: usize) {

@@ -171,7 +171,7 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ),
     (
         "listeners: { a: { address: 127.0.0.1:0 } }\nupstreams:\n  u: { endpoints: [ http://a ], tls: {} }\n",
-        "3:33 upstream `u` has `tls` but no endpoint with it | write `https://` before theirs",
+        "3:38 upstream `u` has `tls` but no endpoint with it | write `https://` before theirs",
     ),
     (
         "listeners: { a: { address: 127.0.0.1:0 } }\nupstreams:\n  u: { endpoints: [ http://a/b ] }\n",
