@@ -8,15 +8,12 @@ from gateways import Gateway, Launch
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.dirname(os.path.abspath(__file__)))))
-NO_TLS = "no TLS yet"
 NO_POLICY = "no token verification yet"
 
 
 class Gatehouse(Gateway):
     peer = False                       # it is compared with the best peer
-    unsupported = {"policy": NO_POLICY, "policy_rs256": NO_POLICY,
-                   "tls": NO_TLS, "tls_h2": NO_TLS, "tls_handshake": NO_TLS,
-                   "conn10k_tls": NO_TLS}
+    unsupported = {"policy": NO_POLICY, "policy_rs256": NO_POLICY}
     log_fields = {"method": "method", "path": "path", "status": "status",
                   "latency": "latency_ms", "request_id": "request_id"}
 
@@ -42,11 +39,18 @@ class Gatehouse(Gateway):
             routes[p] = {
                 "match": {"path": "/v1/%s%s" % (p, below)},
                 "forward": {"upstream": "backend", "strip_prefix": "/v1"}}
+        listener = {"address": "127.0.0.1:%d" % ctx.port,
+                    # All load comes from one address.
+                    "max_connections_per_client": 20000}
+        if ctx.tls:
+            listener["address"] = "127.0.0.1:%d" % ctx.tls_port
+            listener["tls"] = {
+                "certificates": [{"cert": ctx.keys.cert, "key": ctx.keys.key}],
+                "profile": "modern"}
+            if ctx.no_resume:
+                listener["tls"]["session_tickets"] = {"enabled": False}
         return {
-            "listeners": {"main": {
-                "address": "127.0.0.1:%d" % ctx.port,
-                # All load comes from one address.
-                "max_connections_per_client": 20000}},
+            "listeners": {"main": listener},
             "routes": routes,
             "upstreams": {"backend": {"endpoints": ["http://" + ctx.backend]}},
             "access_log": ({"enabled": True, "file": ctx.log} if ctx.log

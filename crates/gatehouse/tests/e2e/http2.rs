@@ -1,11 +1,11 @@
 //! HTTP/2 in the clear: requests, answers, bodies and trailers in both directions, many at a time.
 
 use gatehouse_testkit::digest::{Digest, Noise};
-use gatehouse_testkit::h2::frames::PREFACE;
+use gatehouse_testkit::h2::frames::{Frames, HEADERS, PREFACE};
 use gatehouse_testkit::h2::{Builder, Head, Http2, Stream, request};
-use gatehouse_testkit::{Client, Gate, HttpBackend, Raw, Reply, client};
+use gatehouse_testkit::{Authority, Client, Gate, HttpBackend, Raw, Reply, TlsClient, client};
 
-use crate::{gateway, in_front_of, with};
+use crate::{PLAIN, gateway, in_front_of, with};
 
 #[test]
 fn a_request_becomes_one_of_http1_and_its_answer_one_of_http2() {
@@ -374,4 +374,39 @@ fn the_end_of_a_client_is_the_end_of_its_requests() {
     gateway.wait_metric("gatehouse_failures_total", &[("code", "client_gone")], |n| {
         n >= 5.0
     });
+}
+
+#[test]
+fn over_tls_it_is_agreed_on_in_the_handshake() {
+    let authority = Authority::new();
+    let leaf = authority.server(&["localhost"]);
+    let backend = HttpBackend::start();
+    let gateway = gateway(&PLAIN.replace(
+        r#"main: { address: "127.0.0.1:0" }"#,
+        r#"main: { address: "127.0.0.1:0", tls: { certificates: [ { cert: leaf.pem, key: leaf.key } ] } }"#,
+    ))
+    .bind("api", backend.url())
+    .file("leaf.pem", &leaf.cert)
+    .file("leaf.key", &leaf.key)
+    .start();
+    let client = |protocols: &[&str]| TlsClient::trusting(&authority).alpn(protocols).build();
+    let raw = client(&["http/1.1", "h2"]).connect(gateway.address());
+    let mut frames = Frames::over(raw);
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/"),
+    ];
+    frames.head(1, &fields, true);
+    frames.until("an answer", |f| f.kind == HEADERS && f.stream == 1);
+    assert_eq!(backend.last().header("x-forwarded-proto"), Some("https"));
+    // Who does not ask for it gets HTTP/1, and cannot begin with anything else.
+    assert_eq!(
+        client(&["http/1.1"]).client(gateway.address()).get("/").status,
+        200
+    );
+    let mut raw = client(&[]).connect(gateway.address());
+    raw.send(PREFACE);
+    assert_eq!(raw.response("PRI").status, 505);
 }

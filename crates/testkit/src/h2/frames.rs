@@ -104,7 +104,12 @@ impl Frames {
     /// Connects, and sends preface and settings.
     #[track_caller]
     pub fn connect(to: SocketAddr) -> Self {
-        let mut raw = Raw::connect(to);
+        Self::over(Raw::connect(to))
+    }
+
+    /// The same on a connection that is there.
+    #[track_caller]
+    pub fn over(mut raw: Raw) -> Self {
         raw.send([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
         Self { raw }
     }
