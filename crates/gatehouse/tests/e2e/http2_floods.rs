@@ -201,7 +201,7 @@ fn exchange(dice: &mut Dice) -> Vec<u8> {
 
 /// Changes some bytes behind the preface.
 fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
-    for _ in 0..1 + dice.below(6) {
+    for _ in 0..=dice.below(6) {
         let room = bytes.len() - PREFACE.len();
         let at = PREFACE.len() + dice.below(room.max(1)).min(room.saturating_sub(1));
         match dice.below(5) {

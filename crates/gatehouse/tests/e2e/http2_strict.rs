@@ -197,13 +197,15 @@ fn odd_but_right_requests_are_answered() {
     frames.until("an answer", |f| f.kind == HEADERS && f.stream == stream);
 }
 
+/// Frames: their type, flags, stream and payload.
+type Sent<'a> = Vec<(u8, u8, u32, &'a [u8])>;
+
 #[test]
 fn frames_that_cannot_be_end_the_connection_as_the_protocol_says() {
     let backend = HttpBackend::start();
     let gateway = in_front_of(&backend);
     let whole = END_HEADERS | END_STREAM;
     let head = block(&get("/"));
-    type Sent<'a> = Vec<(u8, u8, u32, &'a [u8])>;
     let cases: Vec<(&str, Sent<'_>, u32)> = vec![
         (
             "a ping of seven bytes",

@@ -52,6 +52,11 @@ fn listen(
 }
 
 #[test]
+#[allow(
+    clippy::redundant_closure_for_method_calls,
+    clippy::redundant_closure,
+    reason = "the method is for one lifetime only"
+)]
 fn each_event_arrives_before_the_next_is_sent() {
     let mut stream = listen(true, |call, events| call.chunks_from(events));
     for n in 0..20 {
