@@ -45,13 +45,18 @@ struct Ends {
 impl Pipes {
     /// Lends an empty pipe, if there are not too many and the system gives one.
     pub fn lend(&self, pool: &Rc<BufferPool>) -> Option<Pipe> {
-        if self.lent.get() >= MOST || self.refused.get() {
+        if self.lent.get() >= MOST {
             return None;
         }
         let spare = self.spare.borrow_mut().pop();
-        let Some(ends) = spare.or_else(Ends::open) else {
-            self.refused.set(true);
-            return None;
+        let ends = match spare {
+            Some(ends) => ends,
+            None if self.refused.get() => return None,
+            None => {
+                let opened = Ends::open();
+                self.refused.set(opened.is_none());
+                opened?
+            }
         };
         self.lent.set(self.lent.get() + 1);
         Some(Pipe {
