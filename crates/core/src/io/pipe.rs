@@ -6,13 +6,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
 use super::BufferPool;
+use crate::listen::descriptors;
 
 /// The least that must be left of a body for a pipe to be worth its system calls, in bytes.
 pub const LEAST: u64 = 32 * 1024;
@@ -79,7 +80,9 @@ impl Ends {
         // A user without privileges has a bound on the size of all pipes together, and one on new ones.
         let grown = fcntl_setpipe_size(&write, CAPACITY);
         let size = grown.or_else(|_| fcntl_getpipe_size(&write)).ok()?;
-        (size >= SMALLEST).then_some(Self { read, write })
+        // What is kept back from clients is not for what can be done without either.
+        let number = u32::try_from(read.as_raw_fd().max(write.as_raw_fd())).unwrap_or(u32::MAX);
+        (size >= SMALLEST && number < descriptors::ceiling()).then_some(Self { read, write })
     }
 }
 
