@@ -104,7 +104,8 @@ pub struct Connection {
     pub tls: Option<Box<TlsInfo>>,
     /// Requests begun on it.
     pub requests: Cell<u64>,
-    pub(crate) _open: Open,
+    /// None if another holds it for the same connection.
+    pub(crate) _open: Option<Open>,
 }
 
 /// Who calls.

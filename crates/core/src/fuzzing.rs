@@ -30,6 +30,12 @@ pub fn config(data: &[u8]) {
     }
 }
 
+/// The bytes of an HTTP/3 stream: see `http::h3::fuzzing`.
+#[cfg(feature = "http3")]
+pub fn http3_stream(data: &[u8]) {
+    crate::http::h3::fuzzing::stream(data);
+}
+
 /// Any path in any form: refused, or absolute, printable, free of dot segments, and a fixed point of its form.
 pub fn target(data: &[u8]) {
     let Ok(path) = std::str::from_utf8(data) else {

@@ -20,6 +20,8 @@ use crate::gateway::{Gateway, PlanRef};
 use crate::http::date::HttpDate;
 use crate::io::BufferPool;
 use crate::listen::handshake::Handshakes;
+#[cfg(feature = "http3")]
+use crate::listen::quic;
 use crate::listen::tcp::{Accepted, Acceptor};
 use crate::telemetry::access::{AccessBuffer, Clock, Stamp};
 use crate::telemetry::metrics::Shard;
@@ -42,6 +44,12 @@ pub(crate) enum Command {
     Accept(Acceptor),
     /// Serve this connection.
     Serve(Accepted),
+    /// Take HTTP/3 connections for a listener until its door is closed.
+    #[cfg(feature = "http3")]
+    AcceptQuic(quic::Acceptor),
+    /// Make this HTTP/3 connection, and serve it.
+    #[cfg(feature = "http3")]
+    Arrive(Box<quic::Arriving>),
     /// Something every connection should look at has changed: a drain, a closed listener.
     Stir,
     /// Say that you turn.
@@ -150,6 +158,10 @@ async fn run(worker: Worker, mut inbox: mpsc::Receiver<Command>) {
             command = inbox.recv() => match command {
                 Some(Command::Accept(acceptor)) => { tokio::task::spawn_local(acceptor.run(worker.clone())); }
                 Some(Command::Serve(accepted)) => accepted.serve(&worker),
+                #[cfg(feature = "http3")]
+                Some(Command::AcceptQuic(acceptor)) => { tokio::task::spawn_local(acceptor.run(worker.clone())); }
+                #[cfg(feature = "http3")]
+                Some(Command::Arrive(arriving)) => arriving.serve(&worker),
                 Some(Command::Stir) => worker.timers.wake_all(),
                 Some(Command::Answer(who)) => { let _ = who.send(()); }
                 Some(Command::Stop) | None => break,

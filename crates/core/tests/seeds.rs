@@ -6,12 +6,14 @@ use gatehouse_core::fuzzing;
 
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 5] = [
+const TARGETS: &[(&str, Check)] = &[
     ("config", fuzzing::config),
     ("target", fuzzing::target),
     ("path_tree", fuzzing::path_tree),
     ("proxy_protocol", fuzzing::proxy_protocol),
     ("frames", fuzzing::frames),
+    #[cfg(feature = "http3")]
+    ("http3_stream", fuzzing::http3_stream),
 ];
 
 /// A seed longer than this is cut at so many places only.

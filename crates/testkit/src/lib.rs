@@ -19,6 +19,7 @@ pub mod digest;
 pub mod gate;
 pub mod gateway;
 pub mod h2;
+pub mod h3;
 pub mod headers;
 pub mod metrics;
 pub mod proxy_protocol;

@@ -3,6 +3,7 @@
 //! Kinds of policies are not known here; their settings are looked at when the plan is compiled. Parts in
 //! which something is wrong already are not judged by what they lack, so that one mistake is told once.
 
+mod http3;
 mod listener;
 mod regex;
 mod route;

@@ -1,5 +1,6 @@
 //! The client side: timeouts, limits, and what is believed of what a client says.
 
+use super::http3::Http3;
 use super::types::{Cidr, Size, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub struct Client {
     pub limits: ClientLimits,
     /// What a client may do on a connection of HTTP/2.
     pub http2: Http2,
+    /// What a client may do on a connection of HTTP/3.
+    pub http3: Http3,
     /// What is done with header names that have an underscore and equal a known name once it is a hyphen,
     /// such as `Content_Length`: many servers take the one for the other.
     pub underscores: Underscores,

@@ -1,5 +1,6 @@
 //! Listeners: the addresses we accept on, and how much of a connection we accept.
 
+use super::http3::AltSvc;
 use super::tls::ListenerTls;
 use super::types::{Address, Cidr, FileMode};
 use schemars::JsonSchema;
@@ -23,6 +24,9 @@ pub struct Listener {
     /// clear, HTTP/2 is for clients that begin with it (RFC 9113 3.3).
     #[serde(default = "Listener::default_protocols")]
     pub protocols: Vec<Protocol>,
+    /// What responses over the other protocols say of HTTP/3, if it is spoken.
+    #[serde(default)]
+    pub alt_svc: AltSvc,
     /// Answers every request with a redirect to the same place over HTTPS: `true`, or the port HTTPS is at if that
     /// is not 443. Requests that came over HTTPS to a trusted proxy are served.
     #[serde(default)]
@@ -54,6 +58,7 @@ impl Listener {
             address,
             tls: None,
             protocols: Self::default_protocols(),
+            alt_svc: AltSvc::default(),
             redirect_to_https: None,
             proxy_protocol: None,
             backlog: Self::default_backlog(),
@@ -61,6 +66,11 @@ impl Listener {
             max_connections_per_client: Self::default_max_connections_per_client(),
             unix_mode: None,
         }
+    }
+
+    /// True if clients of other protocols are told of HTTP/3.
+    pub fn advertises_http3(&self) -> bool {
+        self.tls.is_some() && self.speaks(Protocol::Http3) && !self.alt_svc.max_age.is_zero()
     }
 
     fn default_protocols() -> Vec<Protocol> {
@@ -93,6 +103,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// HTTP/3, over UDP at the same port. Needs `tls`.
+    Http3,
 }
 
 impl Protocol {
@@ -101,6 +113,7 @@ impl Protocol {
         match self {
             Self::Http1 => b"http/1.1",
             Self::Http2 => b"h2",
+            Self::Http3 => b"h3",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod check;
 mod client;
 pub mod diagnostic;
 mod files;
+mod http3;
 mod listener;
 pub mod load;
 mod policy;
@@ -30,6 +31,7 @@ pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Tr
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::NamedFiles;
+pub use http3::{AltSvc, Http3};
 pub use listener::{Listener, Protocol, ProxyProtocol, RedirectToHttps};
 pub use load::{Loaded, load, load_str};
 pub use policy::PolicyEntry;

@@ -26,6 +26,7 @@ pub enum Code {
     NotAcceptable,
     Misdirected,
     ExpectationFailed,
+    TooEarly,
     UpgradeRefused,
     Unauthenticated,
     Forbidden,

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gatehouse_http1::Headers;
+use gatehouse_http1::{Headers, Version};
 use indexmap::IndexMap;
 
-use crate::config::{ForwardCertificate, Hsts, Listener};
+use crate::config::{AltSvc, ForwardCertificate, Hsts, Listener};
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::tls::server::ServerTls;
@@ -24,6 +24,8 @@ struct Edge {
     /// Set if the host must be one of the connection's certificate.
     strict: Option<Arc<ServerTls>>,
     hsts: Option<Box<str>>,
+    /// Where HTTP/3 is.
+    alt_svc: Option<AltSvc>,
     forward: Box<[ForwardCertificate]>,
 }
 
@@ -46,6 +48,7 @@ impl Edges {
                 edge.hsts = settings.hsts.as_ref().map(hsts);
                 edge.forward = settings.client_auth.forward.clone().into();
             }
+            edge.alt_svc = listener.advertises_http3().then(|| listener.alt_svc.clone());
             if !edge.is_nothing() {
                 edges.insert(name.as_str().into(), edge);
             }
@@ -80,8 +83,12 @@ impl Edges {
         if ex.connection.tls.is_none() {
             return;
         }
-        if let Some(hsts) = self.of(ex).and_then(|edge| edge.hsts.as_deref()) {
+        let Some(edge) = self.of(ex) else { return };
+        if let Some(hsts) = edge.hsts.as_deref() {
             headers.set_name(b"strict-transport-security", hsts.as_bytes());
+        }
+        if let Some(settings) = &edge.alt_svc {
+            alt_svc(ex, settings, headers);
         }
     }
 
@@ -114,7 +121,11 @@ impl Edges {
 
 impl Edge {
     fn is_nothing(&self) -> bool {
-        self.redirect.is_none() && self.strict.is_none() && self.hsts.is_none() && self.forward.is_empty()
+        self.redirect.is_none()
+            && self.strict.is_none()
+            && self.hsts.is_none()
+            && self.forward.is_empty()
+            && self.alt_svc.is_none()
     }
 }
 
@@ -128,6 +139,24 @@ fn hsts(settings: &Hsts) -> Box<str> {
         value.push_str("; preload");
     }
     value.into()
+}
+
+/// Says where HTTP/3 is (RFC 7838 3), to those who do not use it, and while it may be used.
+fn alt_svc(ex: &Exchange, settings: &AltSvc, headers: &mut Headers) {
+    if ex.request.head.version == Version::Http3 {
+        return;
+    }
+    let connection = &ex.connection;
+    if ex.worker.is_draining() || connection.listener.is_draining() {
+        headers.set_name(b"alt-svc", b"clear");
+        return;
+    }
+    let max_age = settings.max_age.get().as_secs();
+    let value = match settings.port {
+        Some(port) => format!("h3=\":{port}\"; ma={max_age}"),
+        None => format!("h3=\":{}\"; ma={max_age}", connection.lines.port()),
+    };
+    headers.set_name(b"alt-svc", value.as_bytes());
 }
 
 /// To the same place over HTTPS. Method and body go with it.

@@ -6,9 +6,12 @@ pub(crate) mod date;
 pub(crate) mod edge;
 pub mod h1;
 pub(crate) mod h2;
+#[cfg(feature = "http3")]
+pub mod h3;
 pub mod hop;
 pub mod id;
 pub mod normalize;
+pub(crate) mod parts;
 pub(crate) mod respond;
 pub(crate) mod screen;
 pub mod upgrade;

@@ -10,6 +10,8 @@ pub mod handover;
 pub(crate) mod handshake;
 mod last;
 pub mod proxy_protocol;
+#[cfg(feature = "http3")]
+pub(crate) mod quic;
 pub mod socket;
 pub(crate) mod tcp;
 
@@ -86,11 +88,17 @@ struct Running {
     held: bool,
     /// Ready when nothing is accepted any more.
     ended: oneshot::Receiver<()>,
+    #[cfg(feature = "http3")]
+    quic: Option<quic::Running>,
 }
 
 impl Running {
     /// Begins the end; it has come when what is returned is ready.
     fn close(self, deadline: Instant, queue: Queue) -> oneshot::Receiver<()> {
+        #[cfg(feature = "http3")]
+        if let Some(quic) = &self.quic {
+            quic.close(matches!(queue, Queue::Leave));
+        }
         let queue = if self.held { Queue::Leave } else { queue };
         if let (Queue::Leave, Some(socket)) = (queue, &self.socket) {
             socket.keep_file();
@@ -109,6 +117,9 @@ pub struct Listeners {
 /// Sockets bound for a document that is not in force yet. Dropping it closes them.
 pub struct Prepared {
     new: Vec<(String, Running, Acceptor)>,
+    /// For listeners that are to speak HTTP/3 and do not yet.
+    #[cfg(feature = "http3")]
+    datagrams: Vec<(String, std::net::UdpSocket)>,
 }
 
 impl Listeners {
@@ -122,6 +133,8 @@ impl Listeners {
         let mut series = metrics.series();
         let mut new = Vec::new();
         let mut bad = Vec::new();
+        #[cfg(feature = "http3")]
+        let mut datagrams = Vec::new();
         for (name, listener) in wanted {
             let stats = series.listener(name);
             if self
@@ -129,6 +142,10 @@ impl Listeners {
                 .get(name)
                 .is_some_and(|running| running.written == listener.address)
             {
+                #[cfg(feature = "http3")]
+                if let Some(running) = self.running.get(name).filter(|running| running.quic.is_none()) {
+                    datagrams.extend(quic::prepare(name, listener, &running.bound, None, &mut bad));
+                }
                 continue;
             }
             let options = socket::Options {
@@ -141,6 +158,11 @@ impl Listeners {
             };
             match bound {
                 Ok(Taken { bound, held }) => {
+                    #[cfg(feature = "http3")]
+                    if let Ok(address) = bound.address() {
+                        let handed = inherited.take_udp(name, &listener.address);
+                        datagrams.extend(quic::prepare(name, listener, &address, handed, &mut bad));
+                    }
                     let state = Arc::new(ListenerState {
                         name: name.as_str().into(),
                         admission: Admission::new(limits(listener)),
@@ -157,6 +179,8 @@ impl Listeners {
                         socket: bound.try_clone().ok(),
                         held,
                         ended,
+                        #[cfg(feature = "http3")]
+                        quic: None,
                     };
                     new.push((name.clone(), running, Acceptor::new(state, bound, ending)));
                 }
@@ -169,7 +193,11 @@ impl Listeners {
             }
         }
         if bad.is_empty() {
-            Ok(Prepared { new })
+            Ok(Prepared {
+                new,
+                #[cfg(feature = "http3")]
+                datagrams,
+            })
         } else {
             Err(bad)
         }
@@ -198,9 +226,26 @@ impl Listeners {
                 replaced.push((name, old));
             }
         }
-        for (name, running) in &self.running {
+        for (name, running) in &mut self.running {
             if let Some(listener) = wanted.get(name) {
                 running.state.admission.set_limits(limits(listener));
+                #[cfg(feature = "http3")]
+                if !quic::is_wanted(listener)
+                    && let Some(quic) = running.quic.take()
+                {
+                    tracing::info!(listener = name, address = %running.bound, "HTTP/3 ended");
+                    quic.close(false);
+                }
+            }
+        }
+        #[cfg(feature = "http3")]
+        for (i, (name, socket)) in prepared.datagrams.into_iter().enumerate() {
+            if let (Some(running), Some(worker)) =
+                (self.running.get_mut(&name), workers.get(i % workers.len().max(1)))
+            {
+                let (quic, acceptor) = quic::Running::begin(&running.state, socket);
+                running.quic = Some(quic);
+                worker.tell(Command::AcceptQuic(acceptor)).await;
             }
         }
         for (name, old) in replaced {
@@ -240,7 +285,25 @@ impl Listeners {
                 held: running.held,
             }))
         };
-        self.running.iter().filter_map(hand).collect()
+        let streams = self.running.iter().filter_map(hand);
+        #[cfg(feature = "http3")]
+        let streams = streams.chain(self.datagrams());
+        streams.collect()
+    }
+
+    /// Handles of the UDP sockets.
+    #[cfg(feature = "http3")]
+    fn datagrams(&self) -> impl Iterator<Item = io::Result<Handed>> {
+        self.running.iter().filter_map(|(name, running)| {
+            let socket = running.quic.as_ref()?.socket()?;
+            Some(socket.map(|socket| Handed {
+                role: Some(Role::Listener),
+                name: name.clone(),
+                written: running.written.clone(),
+                socket: handover::Socket::Udp(socket),
+                held: running.held,
+            }))
+        })
     }
 
     /// Names and bound addresses, by name.

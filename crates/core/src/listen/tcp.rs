@@ -109,9 +109,25 @@ struct Admission {
 }
 
 /// Counts a connection for its worker while it lives.
-struct Load {
+pub(super) struct Load {
     gateway: Arc<Gateway>,
-    worker: usize,
+    pub(super) worker: usize,
+}
+
+impl Load {
+    /// Counts one more for the worker with the fewest; the one that asks, if several have as few.
+    pub(super) fn lightest(worker: &Worker) -> Self {
+        let gateway = &worker.gateway;
+        let fewest = (0..gateway.loads().len())
+            .map(|i| (i + worker.index) % gateway.loads().len())
+            .min_by_key(|&i| gateway.loads()[i].load(Ordering::Relaxed))
+            .unwrap_or(worker.index);
+        gateway.loads()[fewest].fetch_add(1, Ordering::Relaxed);
+        Self {
+            gateway: gateway.clone(),
+            worker: fewest,
+        }
+    }
 }
 
 impl Drop for Load {
@@ -205,16 +221,8 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, pee
             return worker.metrics.limit_hit(refused.setting());
         }
     };
-    let gateway = &worker.gateway;
-    let fewest = (0..gateway.loads().len())
-        .map(|i| (i + worker.index) % gateway.loads().len())
-        .min_by_key(|&i| gateway.loads()[i].load(Ordering::Relaxed))
-        .unwrap_or(worker.index);
-    gateway.loads()[fewest].fetch_add(1, Ordering::Relaxed);
-    let load = Load {
-        gateway: gateway.clone(),
-        worker: fewest,
-    };
+    let load = Load::lightest(worker);
+    let fewest = load.worker;
     let admission = Admission {
         peer,
         listener: listener.clone(),
@@ -234,7 +242,7 @@ fn place(worker: &Rc<Worker>, listener: &Arc<ListenerState>, stream: Stream, pee
     }
 }
 
-fn label(refused: NotAdmitted) -> Refused {
+pub(super) fn label(refused: NotAdmitted) -> Refused {
     match refused {
         NotAdmitted::Total => Refused::Total,
         NotAdmitted::Client => Refused::PerClient,
@@ -334,7 +342,7 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
         scheme,
         tls,
         requests: 0.into(),
-        _open: Open::new(&worker, listener.clone(), admitted, load),
+        _open: Some(Open::new(&worker, listener.clone(), admitted, load)),
         listener,
     });
     Some(driver(&worker, connection, stream, first))
@@ -348,7 +356,7 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    fn new(worker: &Worker, listener: Arc<ListenerState>, admitted: Admitted, load: Load) -> Self {
+    pub(super) fn new(worker: &Worker, listener: Arc<ListenerState>, admitted: Admitted, load: Load) -> Self {
         listener.stats.opened(worker.index);
         Self {
             listener,

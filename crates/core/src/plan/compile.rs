@@ -283,6 +283,7 @@ fn client(client: &config::Client) -> ClientPlan {
         ),
         http2: client.http2.clone(),
         underscores: client.underscores,
+        http3: client.http3.clone(),
     }
 }
 

@@ -102,6 +102,8 @@ pub struct ClientPlan {
     pub http2: config::Http2,
     /// What becomes of field names with an underscore that look like known ones.
     pub underscores: Underscores,
+    /// What HTTP/3 connections may do.
+    pub http3: config::Http3,
 }
 
 /// See `client.timeouts` in the reference.

@@ -37,6 +37,7 @@ impl<'a> Check<'a> {
         for (name, listener) in &config.listeners {
             let path = format!("listeners.{name}");
             self.tls(&path, listener);
+            self.http3(&path, listener);
             if listener.unix_mode.is_some() && matches!(listener.address, Address::Tcp(_)) {
                 self.error(
                     format!("{path}.unix_mode"),
@@ -92,6 +93,7 @@ impl<'a> Check<'a> {
             ("total", timeouts.total),
         ];
         self.longer_than_nothing("client.timeouts", spans);
+        self.client_http3();
         self.in_range("client.limits", "head", limits.head, Size::kib(1), Size::mib(1));
         self.in_range(
             "client.limits",

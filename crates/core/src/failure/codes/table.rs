@@ -47,7 +47,7 @@ const fn retried(row: Row, retry: Retry) -> Row {
     Row { retry, ..row }
 }
 
-pub(super) const TABLE: [Row; 33] = [
+pub(super) const TABLE: [Row; 34] = [
     closing(row(
         Code::BadRequest,
         "bad_request",
@@ -173,6 +173,16 @@ pub(super) const TABLE: [Row; 33] = [
         "the expectation cannot be met",
         "The request's `Expect` names something other than `100-continue`.",
         "Do not send other expectations: none are in use on the web.",
+    ),
+    row(
+        Code::TooEarly,
+        "too_early",
+        425,
+        Fault::Client,
+        "the request was sent before the connection was safe",
+        "The request came as early data of TLS, which others can repeat, and its method may change something \
+         (RFC 8470). Nothing was forwarded.",
+        "Send it again once the handshake is over; browsers and most clients do so by themselves.",
     ),
     row(
         Code::UpgradeRefused,

@@ -14,13 +14,13 @@ use gatehouse_http1::{Declared, HeadLimits, Headers, ResponseHead};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::head;
 use super::piece::Piece;
 use super::write::client_gone;
 use crate::body::Source;
 use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
 use crate::http::h1::{body_failure, too_slow};
+use crate::http::parts;
 use crate::io::{Clock, Pace, Phase};
 use crate::plan::ClientPlan;
 
@@ -71,7 +71,7 @@ impl ClientSide for Side {
     fn send_interim(&self, head: &ResponseHead) {
         if let Outgoing::Head(respond) = &mut *self.outgoing.borrow_mut() {
             // A stream that is gone shows itself where it is waited for.
-            let _ = respond.send_informational(head::interim(head.status, &head.headers));
+            let _ = respond.send_informational(parts::interim(head.status, &head.headers));
         }
     }
 
@@ -137,7 +137,7 @@ impl Incoming {
         }
         match ready!(self.stream.poll_trailers(cx)) {
             Ok(Some(map)) => {
-                let trailers = head::trailers_in(&map, &self.head).map_err(|error| body_failure(&error))?;
+                let trailers = parts::trailers_in(&map, &self.head).map_err(|error| body_failure(&error))?;
                 self.trailers = (!trailers.is_empty()).then_some(trailers);
                 Poll::Ready(Ok(None))
             }

@@ -5,7 +5,6 @@
 //! until neither has anything to do (`signal.rs`), then writes what was gathered (`wire.rs`).
 
 pub(crate) mod guard;
-mod head;
 mod incoming;
 mod outward;
 mod piece;

@@ -7,18 +7,19 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ::http::request;
-use gatehouse_http1::HeadError;
+use gatehouse_http1::{HeadError, Version};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 
 use super::incoming::{Incoming, Side};
 use super::piece::Piece;
 use super::wire::Wire;
-use super::{head, write};
+use super::write;
 use crate::body::Body;
 use crate::exchange::{ClientSide, Connection, Exchange, Request};
 use crate::failure::{Code, Failure};
 use crate::http::h1;
+use crate::http::parts;
 use crate::io::{Clock, Total};
 use crate::proxy;
 use crate::worker::Worker;
@@ -46,7 +47,7 @@ pub(super) async fn serve(
         head: worker.spare_request(),
         body: Body::Empty,
     };
-    let read = head::request(&parts, &plan.client.head, &mut request.head);
+    let read = parts::request(&parts, Version::Http2, &plan.client.head, &mut request.head);
     // What follows is written anew from our own form.
     drop(parts);
     clock.begin_total(Total::Exchange, plan.client.timeouts.total);

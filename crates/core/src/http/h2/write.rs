@@ -9,13 +9,13 @@ use bytes::Bytes;
 use gatehouse_http1::Method;
 use h2::{Reason, SendStream};
 
-use super::head;
 use super::incoming::{Outgoing, Side};
 use super::piece::Piece;
 use crate::body::Body;
 use crate::exchange::{ClientSide, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::h1::takes_upload;
+use crate::http::parts;
 use crate::io::{Pace, Phase};
 
 /// Bytes of a piece: what a frame of the usual size carries.
@@ -53,7 +53,7 @@ async fn send(ex: &mut Exchange, side: &Rc<Side>, response: &mut Response) -> Re
     if !takes_upload(response) {
         drop(std::mem::take(&mut ex.request.body));
     }
-    let head = head::response(status, &response.head.headers, &ex.ids, length);
+    let head = parts::response(status, &response.head.headers, &ex.ids, length);
     side.begin(head, is_all)?;
     if is_all {
         return Ok(());
@@ -172,7 +172,7 @@ fn finish(side: &Side, body: &Body) -> Result<(), Failure> {
     let Outgoing::Body(stream) = &mut *side.outgoing.borrow_mut() else {
         return Ok(());
     };
-    let trailers = body.trailers().map(head::trailers_out);
+    let trailers = body.trailers().map(parts::trailers_out);
     match trailers.filter(|trailers| !trailers.is_empty()) {
         Some(trailers) => stream.send_trailers(trailers),
         None => stream.send_data(Piece::Shared(Bytes::new()), true),

@@ -267,7 +267,7 @@ impl Lookup {
 
 /// The settings whose bounds are counted when hit, by their keys in the document, `*` for any name; anything
 /// else counts as the last one.
-pub(super) const LIMITS: [&str; 17] = [
+pub(super) const LIMITS: [&str; 18] = [
     "client.limits.handshakes",
     "client.limits.head",
     "client.limits.fields",
@@ -280,6 +280,7 @@ pub(super) const LIMITS: [&str; 17] = [
     "client.http2.max_malformed",
     "client.http2.max_control_frames",
     "routes.*.max_body",
+    "client.http3.max_resets",
     "listeners.*.max_connections",
     "listeners.*.max_connections_per_client",
     "upstreams.*.limits.head",
@@ -296,9 +297,10 @@ pub(super) fn limit_index(setting: &str) -> usize {
 }
 
 /// The statuses with a count of their own.
-const COMMON: [u16; 42] = [
+const COMMON: [u16; 43] = [
     101, 200, 201, 202, 203, 204, 206, 207, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408,
-    409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505, 508,
+    409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 425, 429, 431, 499, 500, 501, 502, 503, 504, 505,
+    508,
 ];
 
 /// How many counts [`status_index`] tells apart: the common ones, five classes, and what is no status.
@@ -338,7 +340,7 @@ pub(super) fn class_label(index: usize) -> &'static str {
 }
 
 /// For each status from 100 to 599: its count.
-#[allow(clippy::cast_possible_truncation, reason = "there are 47 counts")]
+#[allow(clippy::cast_possible_truncation, reason = "there are 49 counts")]
 const STATUS_INDEX: [u8; 500] = {
     let mut table = [0; 500];
     let mut i = 0;

@@ -194,6 +194,8 @@ pub struct Shard {
     /// By version, in the order of `Version`.
     protocols: Counts<4>,
     http2_closed: Counts<{ Http2Closed::NAMES.len() }>,
+    /// HTTP/3 clients that were asked to show that they get what is sent to their address.
+    pub address_checks: Count,
     failures: Counts<{ Code::COUNT }>,
     timeouts: Counts<{ Phase::NAMES.len() }>,
     limits: Counts<{ labels::LIMITS.len() }>,

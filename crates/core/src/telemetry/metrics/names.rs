@@ -150,6 +150,11 @@ pub(super) const REFUSED: Family = counter(
     &["listener", "reason"],
     "Client connections closed at once, by reason.",
 );
+pub(super) const ADDRESS_CHECKS: Family = counter(
+    "gatehouse_http3_address_checks_total",
+    &[],
+    "HTTP/3 clients that were asked to show that they get what is sent to their address (Retry).",
+);
 pub(super) const HANDSHAKES: Family = counter(
     "gatehouse_tls_handshakes_total",
     &["listener", "version", "kind"],
@@ -331,6 +336,7 @@ pub const FAMILIES: &[Family] = &[
     ACCEPTED,
     CONNECTIONS,
     REFUSED,
+    ADDRESS_CHECKS,
     HANDSHAKES,
     HANDSHAKE_FAILURES,
     CERTIFICATE_EXPIRY,

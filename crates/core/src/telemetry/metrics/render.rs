@@ -151,6 +151,12 @@ impl Metrics {
                 text.sample(&n::REFUSED, &[&l.listener, reason], count);
             }
         }
+        text.family(&n::ADDRESS_CHECKS);
+        text.sample(
+            &n::ADDRESS_CHECKS,
+            &[],
+            self.sum(|shard| shard.address_checks.get()),
+        );
         listeners.retain(|listener| listener.has_tls());
         self.render_tls(&listeners, text);
     }

@@ -103,6 +103,8 @@ impl ServerTls {
         config.alpn_protocols = inputs
             .protocols
             .iter()
+            // HTTP/3 is not spoken over TCP.
+            .filter(|protocol| **protocol != Protocol::Http3)
             .map(|protocol| protocol.alpn().to_vec())
             .collect();
         // Tickets hold all of a session: nothing is kept here for clients that may never come back.

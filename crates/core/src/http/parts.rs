@@ -1,4 +1,4 @@
-//! Heads: requests from the library's form to ours, responses the other way.
+//! Heads of HTTP/2 and HTTP/3: requests from the form of their libraries to ours, responses the other way.
 //!
 //! What a request must be is decided by `http1`, as for text; the library has refused what cannot be put
 //! into its form at all. Values of a response share one piece of memory.
@@ -12,7 +12,7 @@ use gatehouse_http1::{
 
 use crate::http::id::Ids;
 
-/// What a response of HTTP/2 never has (RFC 9113 8.2.2), and what is written anew.
+/// What a response never has (RFC 9113 8.2.2, RFC 9114 4.2), and what is written anew.
 const NOT_COPIED: KnownSet = KnownSet::of(&[
     Known::Connection,
     Known::KeepAlive,
@@ -25,8 +25,9 @@ const NOT_COPIED: KnownSet = KnownSet::of(&[
 ]);
 
 /// Takes a request's head into ours.
-pub(super) fn request(
+pub(in crate::http) fn request(
     parts: &request::Parts,
+    version: Version,
     limits: &HeadLimits,
     head: &mut RequestHead,
 ) -> Result<Declared, HeadError> {
@@ -36,7 +37,7 @@ pub(super) fn request(
         authority: parts.uri.authority().map(::http::uri::Authority::as_str),
         path: parts.uri.path_and_query().map(::http::uri::PathAndQuery::as_str),
     };
-    let mut assembly = Assembly::begin(head, limits, Version::Http2, &pseudo)?;
+    let mut assembly = Assembly::begin(head, limits, version, &pseudo)?;
     for (name, value) in &parts.headers {
         assembly.field(name.as_str().as_bytes(), value.as_bytes())?;
     }
@@ -44,7 +45,7 @@ pub(super) fn request(
 }
 
 /// Takes trailers into our form, as strictly as those of a chunked body.
-pub(super) fn trailers_in(map: &HeaderMap, limits: &HeadLimits) -> Result<Headers, BodyError> {
+pub(in crate::http) fn trailers_in(map: &HeaderMap, limits: &HeadLimits) -> Result<Headers, BodyError> {
     let fields = map
         .iter()
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
@@ -52,7 +53,7 @@ pub(super) fn trailers_in(map: &HeaderMap, limits: &HeadLimits) -> Result<Header
 }
 
 /// The library's form of trailers, without those that may not be any.
-pub(super) fn trailers_out(headers: &Headers) -> HeaderMap {
+pub(in crate::http) fn trailers_out(headers: &Headers) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(headers.len());
     for field in headers.iter() {
         if is_forbidden_trailer(field.known, field.name) {
@@ -69,12 +70,12 @@ pub(super) fn trailers_out(headers: &Headers) -> HeaderMap {
 }
 
 /// The library's form of an interim response.
-pub(super) fn interim(status: u16, headers: &Headers) -> Parts<()> {
+pub(in crate::http) fn interim(status: u16, headers: &Headers) -> Parts<()> {
     build(status, headers, None, None)
 }
 
 /// The library's form of a response.
-pub(super) fn response(status: u16, headers: &Headers, ids: &Ids, length: Option<u64>) -> Parts<()> {
+pub(in crate::http) fn response(status: u16, headers: &Headers, ids: &Ids, length: Option<u64>) -> Parts<()> {
     build(status, headers, Some(ids), length)
 }
 

@@ -1,0 +1,402 @@
+//! QUIC: the UDP socket of a listener, and the connections that come over it.
+//!
+//! The socket belongs to one worker, like the TCP socket: it reads datagrams and sorts them by connection. A new
+//! connection is handed to the worker with the fewest before its handshake, and there it stays: cryptography, timers,
+//! and what is sent happen on that worker, where its requests are answered. quinn can be taken apart just there: what
+//! drives a connection is spawned where the connection is accepted.
+
+mod setup;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::SystemTime;
+
+use quinn::{ConnectionError, Incoming, VarInt};
+use tokio::sync::Notify;
+
+use self::setup::Setup;
+pub(crate) use self::setup::tls_info;
+use super::ListenerState;
+use super::admission::Admitted;
+use super::tcp::{Load, Open, label};
+use crate::config::{self, Address, Diagnostic};
+use crate::exchange::Connection;
+use crate::http::address::PeerLines;
+use crate::http::h3;
+use crate::io::{Clock, Phase};
+use crate::telemetry::metrics::{Refused, Shaken, Unshaken};
+use crate::tls::{TlsInfo, certificate};
+use crate::worker::{Command, Worker};
+
+/// True if a listener is to speak HTTP/3.
+pub(super) fn is_wanted(listener: &config::Listener) -> bool {
+    listener.tls.is_some() && listener.speaks(config::Protocol::Http3)
+}
+
+/// Binds the UDP socket of a listener, if it needs one, beside the TCP socket at `address`.
+pub(super) fn prepare(
+    name: &str,
+    listener: &config::Listener,
+    address: &Address,
+    handed: Option<io::Result<UdpSocket>>,
+    bad: &mut Vec<Diagnostic>,
+) -> Option<(String, UdpSocket)> {
+    let Address::Tcp(address) = address else {
+        return None;
+    };
+    if !is_wanted(listener) {
+        return None;
+    }
+    let socket = match handed {
+        Some(Ok(socket)) => Ok(socket),
+        _ => setup::bind(*address),
+    };
+    match socket {
+        Ok(socket) => Some((name.to_owned(), socket)),
+        Err(error) => {
+            let message = format!("cannot take datagrams at `{address}` for HTTP/3: {error}");
+            let mut diagnostic = Diagnostic::error(format!("listeners.{name}.protocols"), message);
+            if error.kind() == io::ErrorKind::AddrInUse {
+                let help = "another process has this UDP port, or connections of a listener that was just removed \
+                            still have; `ss -lnup` shows who";
+                diagnostic = diagnostic.help(help);
+            }
+            bad.push(diagnostic);
+            None
+        }
+    }
+}
+
+/// The UDP side of a listener that runs.
+pub(super) struct Running {
+    door: Arc<Door>,
+    /// Another handle of the socket, to be handed to a successor.
+    socket: Option<UdpSocket>,
+}
+
+impl Running {
+    /// A socket with what is to read it.
+    pub(super) fn begin(listener: &Arc<ListenerState>, socket: UdpSocket) -> (Self, Acceptor) {
+        let door = Arc::<Door>::default();
+        let running = Self {
+            door: door.clone(),
+            // Without a second handle the listener works; only an upgrade has to bind anew.
+            socket: socket.try_clone().ok(),
+        };
+        (running, Acceptor::new(listener.clone(), door, socket))
+    }
+
+    /// Takes no more connections, and has those there are end. With a successor that reads the same socket, new ones
+    /// are left to that.
+    pub(super) fn close(&self, has_successor: bool) {
+        self.door.close(has_successor);
+    }
+
+    /// Another handle of the socket.
+    pub(super) fn socket(&self) -> Option<io::Result<UdpSocket>> {
+        self.socket.as_ref().map(UdpSocket::try_clone)
+    }
+}
+
+/// Whether a listener's UDP socket takes connections, and how many are being made.
+#[derive(Default)]
+pub(crate) struct Door {
+    closed: AtomicBool,
+    has_successor: AtomicBool,
+    changed: Notify,
+    handshakes: AtomicU32,
+}
+
+impl Door {
+    /// True once no new connections are wanted, and those there are shall end.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self, has_successor: bool) {
+        self.has_successor.store(has_successor, Ordering::Release);
+        self.closed.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+}
+
+/// A listener's UDP socket, to be read by one worker.
+pub(crate) struct Acceptor {
+    listener: Arc<ListenerState>,
+    door: Arc<Door>,
+    socket: UdpSocket,
+}
+
+impl Acceptor {
+    fn new(listener: Arc<ListenerState>, door: Arc<Door>, socket: UdpSocket) -> Self {
+        Self {
+            listener,
+            door,
+            socket,
+        }
+    }
+
+    /// Takes connections until the door is closed and all of them have ended.
+    pub(crate) async fn run(self, worker: Rc<Worker>) {
+        let Self {
+            listener,
+            door,
+            socket,
+        } = self;
+        let port = socket.local_addr().map_or(0, |address| address.port());
+        let mut setup = Setup::default();
+        let endpoint = setup.of(&worker, &listener).and_then(|config| {
+            let config = quinn::ServerConfig::clone(&config);
+            let runtime = Arc::new(quinn::TokioRuntime);
+            quinn::Endpoint::new(setup::endpoint(), Some(config), socket, runtime).map_err(Into::into)
+        });
+        let endpoint = match endpoint {
+            Ok(endpoint) => endpoint,
+            Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot take HTTP/3"),
+        };
+        loop {
+            let is_closed = door.is_closed();
+            let incoming = tokio::select! {
+                () = door.changed.notified() => continue,
+                () = endpoint.wait_idle(), if is_closed => return,
+                incoming = endpoint.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { return };
+            if door.is_closed() {
+                if door.has_successor.load(Ordering::Acquire) {
+                    // The client sends again, and the successor may be the one that reads it.
+                    incoming.ignore();
+                } else {
+                    listener.stats.refused(worker.index, Refused::Draining);
+                    incoming.refuse();
+                }
+                continue;
+            }
+            match setup.of(&worker, &listener) {
+                Ok(config) => place(&worker, &listener, &door, (incoming, config, port)),
+                Err(error) => {
+                    tracing::warn!(listener = &*listener.name, %error, "cannot take an HTTP/3 connection");
+                    incoming.refuse();
+                }
+            }
+        }
+    }
+}
+
+/// Gives a connection to the worker with the fewest.
+fn place(
+    worker: &Rc<Worker>,
+    listener: &Arc<ListenerState>,
+    door: &Arc<Door>,
+    (incoming, config, port): (Incoming, Arc<quinn::ServerConfig>, u16),
+) {
+    let plan = worker.plan();
+    let under_way = door.handshakes.load(Ordering::Relaxed);
+    if under_way >= plan.client.limits.handshakes {
+        worker.metrics.limit_hit("client.limits.handshakes");
+        listener.stats.unshaken(worker.index, Unshaken::TooMany);
+        return incoming.refuse();
+    }
+    if under_way >= plan.client.http3.retry_above && !incoming.remote_address_validated() {
+        worker.metrics.address_checks.inc();
+        // An address that is not validated may always be asked to show itself.
+        let _ = incoming.retry();
+        return;
+    }
+    let peer = incoming.remote_address();
+    let admitted = match listener.admission.admit(Some(peer.ip().to_canonical())) {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            listener.stats.refused(worker.index, label(refused));
+            return incoming.refuse();
+        }
+    };
+    let load = Load::lightest(worker);
+    let target = load.worker;
+    let arriving = Box::new(Arriving {
+        handshake: Handshake::begin(door),
+        incoming,
+        config,
+        port,
+        peer,
+        listener: listener.clone(),
+        door: door.clone(),
+        admitted,
+        load,
+    });
+    if target == worker.index {
+        return arriving.serve(worker);
+    }
+    let sent = worker
+        .peers
+        .get(target)
+        .is_some_and(|peer| peer.send(Command::Arrive(arriving)).is_ok());
+    if !sent {
+        listener.stats.refused(worker.index, Refused::Resources);
+    }
+}
+
+/// Counts a handshake while it lasts.
+struct Handshake(Arc<Door>);
+
+impl Handshake {
+    fn begin(door: &Arc<Door>) -> Self {
+        door.handshakes.fetch_add(1, Ordering::Relaxed);
+        Self(door.clone())
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection on its way to its worker, before its handshake.
+pub(crate) struct Arriving {
+    incoming: Incoming,
+    config: Arc<quinn::ServerConfig>,
+    port: u16,
+    peer: SocketAddr,
+    listener: Arc<ListenerState>,
+    door: Arc<Door>,
+    handshake: Handshake,
+    admitted: Admitted,
+    load: Load,
+}
+
+impl Arriving {
+    /// Makes the connection on this worker and serves it, in a task of its own.
+    pub(crate) fn serve(self: Box<Self>, worker: &Rc<Worker>) {
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move {
+            if let Some(client) = Box::pin(self.arrive(&worker)).await {
+                client.serve(worker).await;
+            }
+        });
+    }
+
+    /// Shakes hands. `None`: nothing came of it.
+    async fn arrive(self: Box<Self>, worker: &Rc<Worker>) -> Option<h3::Client> {
+        let Self {
+            incoming,
+            config,
+            port,
+            peer,
+            listener,
+            door,
+            handshake,
+            admitted,
+            load,
+        } = *self;
+        let shaken = shake(worker, (incoming, config), &listener, handshake).await;
+        let (quic, tls) = match shaken {
+            Ok(shaken) => shaken,
+            Err(why) => {
+                listener.stats.unshaken(worker.index, why);
+                return None;
+            }
+        };
+        let how = Shaken {
+            is_tls13: true,
+            // What quinn does not tell.
+            resumed: false,
+        };
+        listener.stats.shaken(worker.index, how);
+        let ip = peer.ip().to_canonical();
+        let connection = Connection {
+            peer: ip,
+            peer_port: peer.port(),
+            lines: PeerLines::new(ip, "https", port),
+            scheme: "https",
+            tls: Some(Box::new(tls)),
+            requests: 0.into(),
+            _open: Some(Open::new(worker, listener.clone(), admitted, load)),
+            listener,
+        };
+        Some(h3::Client {
+            connection: Rc::new(connection),
+            door,
+            quic,
+        })
+    }
+}
+
+/// Makes the connection, as far as it must be made before requests are looked at.
+async fn shake(
+    worker: &Rc<Worker>,
+    (incoming, config): (Incoming, Arc<quinn::ServerConfig>),
+    listener: &ListenerState,
+    handshake: Handshake,
+) -> Result<(quinn::Connection, TlsInfo), Unshaken> {
+    let plan = worker.plan();
+    let after = plan.client.timeouts.handshake;
+    let early_data = setup::takes_early_data(&plan, listener);
+    drop(plan);
+    let clock = Clock::new(&worker.timers, worker.metrics.clone());
+    let mut connecting = incoming.accept_with(config).map_err(|error| why(&error))?;
+    let quic = if early_data {
+        // What the client wants to speak must be known; that it is no replay need not.
+        let known = in_time(&clock, after, connecting.handshake_data()).await;
+        known.ok_or(Unshaken::Timeout)?.map_err(|error| why(&error))?;
+        let (quic, completed) = connecting.into_0rtt().map_err(|_| Unshaken::Protocol)?;
+        watch(worker, &quic, completed, (handshake, after));
+        quic
+    } else {
+        let quic = in_time(&clock, after, connecting)
+            .await
+            .ok_or(Unshaken::Timeout)?;
+        quic.map_err(|error| why(&error))?
+    };
+    let tls = tls_info(&quic);
+    // A ticket vouches for a certificate as it was.
+    if let Some(client) = &tls.client
+        && client.not_after < certificate::unix(SystemTime::now())
+    {
+        return Err(Unshaken::BadCertificate);
+    }
+    Ok((quic, tls))
+}
+
+/// What a failed handshake is counted as.
+fn why(error: &ConnectionError) -> Unshaken {
+    match error {
+        ConnectionError::TimedOut => Unshaken::Timeout,
+        ConnectionError::TransportError(_) | ConnectionError::VersionMismatch => Unshaken::Protocol,
+        ConnectionError::ConnectionClosed(_) => Unshaken::Alert,
+        _ => Unshaken::Gone,
+    }
+}
+
+async fn in_time<F: Future>(clock: &Clock, after: std::time::Duration, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => clock.wait(cx, Phase::Handshake, after).map(|_| None),
+    })
+    .await
+}
+
+/// Ends a connection whose client does not complete the handshake, though it is being served already.
+fn watch(
+    worker: &Rc<Worker>,
+    quic: &quinn::Connection,
+    completed: quinn::ZeroRttAccepted,
+    (handshake, after): (Handshake, std::time::Duration),
+) {
+    let clock = Clock::new(&worker.timers, worker.metrics.clone());
+    let quic = quic.clone();
+    tokio::task::spawn_local(async move {
+        // What it resolves to means nothing on this side; a handshake that failed has ended the connection.
+        if in_time(&clock, after, completed).await.is_none() {
+            quic.close(VarInt::from_u32(0), b"");
+        }
+        drop(handshake);
+    });
+}
