@@ -60,7 +60,7 @@ pub(crate) enum Queue {
 impl ListenerState {
     /// True once the listener is being given up, by a reload, a stop or an upgrade: its connections end after what they
     /// are doing. This is the one thing for a connection or tunnel to look at; all tasks that wait on the worker's
-    /// timers are woken when it changes ([`Command::Stir`]).
+    /// timers are woken when it changes (`Command::Stir`).
     pub fn is_draining(&self) -> bool {
         self.closing.get().is_some()
     }
