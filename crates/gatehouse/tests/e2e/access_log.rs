@@ -126,6 +126,25 @@ fn odd_bytes_stay_inside_their_strings() {
     assert_eq!(lines[0]["x"], Value::Null);
 }
 
+/// A head that is refused has a line of its own, whatever stood before the mistake.
+#[test]
+fn refused_heads_are_logged() {
+    let backend = HttpBackend::start();
+    let gateway = in_front_of(&backend);
+    let large = format!("X: {}\r\n", "x".repeat(20_000));
+    let many = "X: y\r\n".repeat(150);
+    let bad = ["x y: a\r\n", "x: \u{1}\r\n", &large, &many];
+    for (n, lines) in bad.iter().enumerate() {
+        let mut raw = Raw::connect(gateway.address());
+        let _ = raw.try_send(format!("GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: u\r\n{lines}\r\n").as_bytes());
+        let status = raw.response("GET").status;
+        assert!(status == 400 || status == 431, "{status}");
+        let line = gateway.access_log(n + 1).pop().unwrap();
+        assert_eq!(line["status"], status, "{line}");
+    }
+    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+}
+
 #[test]
 fn a_rotated_file_is_opened_anew() {
     let backend = HttpBackend::start();

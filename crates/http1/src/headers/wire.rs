@@ -18,13 +18,22 @@ pub(crate) struct Section {
 
 impl Headers {
     /// Parses the field lines that begin at `start` of `bytes` up to the empty line, into empty `Headers`. None if
-    /// the empty line has not come.
+    /// the empty line has not come. They are empty again unless the whole section is good.
     pub(crate) fn parse(
         &mut self,
         bytes: &[u8],
         start: usize,
         max: usize,
     ) -> Result<Option<Section>, HeadError> {
+        let parsed = self.parse_lines(bytes, start, max);
+        if !matches!(parsed, Ok(Some(_))) {
+            // The slots of the lines before point to where their text would have come.
+            self.clear();
+        }
+        parsed
+    }
+
+    fn parse_lines(&mut self, bytes: &[u8], start: usize, max: usize) -> Result<Option<Section>, HeadError> {
         let mut at = start;
         let mut repeated = 0;
         loop {

@@ -56,6 +56,28 @@ fn every_prefix_needs_more() {
 }
 
 #[test]
+fn a_head_that_is_no_good_or_not_whole_keeps_no_fields() {
+    let limits = HeadLimits {
+        fields: 3,
+        ..HeadLimits::default()
+    };
+    for lines in [
+        "User-Agent: u\r\nx y: a\r\n",
+        "User-Agent: u\r\nx: \u{1}\r\n",
+        "User-Agent: u\r\nA: 1\r\nB: 2\r\n",
+    ] {
+        let mut head = RequestHead::new();
+        assert!(parse_request(get(lines).as_bytes(), &limits, &mut head).is_err());
+        assert_eq!(head.headers.get(Known::UserAgent), None, "{lines}");
+        assert_eq!(head.headers.iter().count(), 0);
+    }
+    let mut head = RequestHead::new();
+    let cut = b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: u\r\nA";
+    assert!(parse_request(cut, &limits, &mut head).unwrap().is_none());
+    assert_eq!(head.headers.get(Known::UserAgent), None);
+}
+
+#[test]
 fn a_reused_head_forgets() {
     let mut head = RequestHead::new();
     let limits = HeadLimits::default();
