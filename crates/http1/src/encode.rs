@@ -120,7 +120,7 @@ pub fn chunk_end(out: &mut Vec<u8>) {
 pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Headers>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers {
-        trailers.write(out, trailers::FORBIDDEN);
+        trailers.write(out, trailers::UNWRITTEN);
     }
     out.extend_from_slice(b"\r\n");
 }

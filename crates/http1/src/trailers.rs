@@ -10,11 +10,26 @@ use crate::known::Known as K;
 pub fn is_forbidden(known: Option<K>, name: &[u8]) -> bool {
     match known.or_else(|| K::lookalike(name)) {
         Some(known) => FORBIDDEN & known.bit() != 0,
-        None => FORBIDDEN_NAMES
-            .iter()
-            .any(|forbidden| name.eq_ignore_ascii_case(forbidden)),
+        None => {
+            FORBIDDEN_NAMES.iter().any(|forbidden| reads_as(name, forbidden))
+                || name
+                    .get(..CLAIMS.len())
+                    .is_some_and(|start| reads_as(start, CLAIMS))
+        }
     }
 }
+
+/// Whether a name is this one to a server that ignores case and takes `_` for `-`.
+fn reads_as(name: &[u8], other: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.len() == other.len() && name.iter().zip(other).all(same)
+}
+
+/// The beginning of the family of names that say what a proxy knows of the client.
+const CLAIMS: &[u8] = b"x-forwarded-";
+
+/// What is not written into a message's end: forbidden trailers, and ids, which are the gateway's to give.
+pub(crate) const UNWRITTEN: u64 = FORBIDDEN | K::XRequestId.bit() | K::XCorrelationId.bit();
 
 /// The known names that may not be trailers, as a set of bits.
 pub(crate) const FORBIDDEN: u64 = K::Host.bit()
@@ -54,7 +69,10 @@ pub(crate) const FORBIDDEN: u64 = K::Host.bit()
     | K::ContentEncoding.bit()
     | K::ContentLocation.bit();
 
-const FORBIDDEN_NAMES: [&[u8]; 5] = [
+const FORBIDDEN_NAMES: [&[u8]; 8] = [
+    b"client-cert",
+    b"client-cert-chain",
+    b"strict-transport-security",
     b"content-range",
     b"if-match",
     b"if-unmodified-since",
@@ -74,6 +92,10 @@ mod tests {
             "host",
             "AUTHORIZATION",
             "x_forwarded_for",
+            "Client-Cert",
+            "client_cert_chain",
+            "X-Forwarded-Client-Cert",
+            "X_Forwarded-User",
             "Content-Range",
             "cookie",
         ] {

@@ -261,12 +261,15 @@ fn remove_claims(headers: &mut Headers) {
     }
 }
 
-/// There are more of this family (-User, -Server, -Client-Cert, ...), and applications that believe them.
+/// There are more of this family (-User, -Server, -Client-Cert, ...), and applications that believe them; some of them
+/// read `_` as `-`.
 fn is_other_claim(known: Option<Known>, name: &[u8]) -> bool {
+    const START: &[u8] = b"x-forwarded-";
     known.is_none()
-        && name
-            .get(..12)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+        && name.get(..START.len()).is_some_and(|start| {
+            let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+            start.iter().zip(START).all(same)
+        })
 }
 
 fn has_other_claims(headers: &Headers) -> bool {

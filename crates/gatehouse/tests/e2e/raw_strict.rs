@@ -396,6 +396,8 @@ fn chunks_that_are_not_well_formed() {
             "a client address in the trailers",
             trailer("X-Forwarded-For: 1.2.3.4"),
         ),
+        ("a certificate in the trailers", trailer("Client-Cert: :AAAA:")),
+        ("a user in the trailers", trailer("X_Forwarded_User: admin")),
         ("a trailer that is no field", trailer("nonsense")),
         ("a folded trailer", trailer("X: a\r\n b")),
         ("a space before the colon of a trailer", trailer("X : a")),

@@ -122,7 +122,9 @@ fn settings(x_forwarded: bool, rfc7239: bool, via: Option<&str>) -> config::Forw
     }
 }
 
-const CLAIMS: [(&str, &str); 8] = [
+const CLAIMS: [(&str, &str); 10] = [
+    ("X_Forwarded_User", "admin"),
+    ("X-Forwarded_Email", "root@example.com"),
     ("X-Forwarded-For", "1.1.1.1"),
     ("X-Forwarded-Host", "outer"),
     ("X-Forwarded-Proto", "https"),
@@ -165,7 +167,9 @@ fn words_of_trusted_peers_are_added_to() {
         "x-forwarded-prefix: /gw/v1",
         "x-forwarded-proto: https",
         "x-forwarded-user: admin",
+        "x-forwarded_email: root@example.com",
         "x-real-ip: 1.1.1.1",
+        "x_forwarded_user: admin",
     ];
     assert_eq!(lines, expected);
     let untouched: Vec<_> = CLAIMS
