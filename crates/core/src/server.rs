@@ -72,7 +72,7 @@ pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result
             kinds,
             states: &States::default(),
             metrics: &metrics,
-            endpoints: &Endpoints::new(),
+            endpoints: &Endpoints::new(metrics.endpoints().clone()),
             resolver: &Resolver::offline(),
             reader,
             hash: String::new(),
@@ -118,7 +118,7 @@ impl Prepared {
 
         let shared = Shared {
             kinds,
-            endpoints: Endpoints::new(),
+            endpoints: Endpoints::new(telemetry.metrics.endpoints().clone()),
             resolver: Resolver::new(
                 &config.dns,
                 background.clone(),

@@ -212,16 +212,19 @@ async fn attempts(
         ex.record.attempt(&endpoint);
         let shard = upstream.stats.shard(ex.worker.index);
         shard.attempts.inc();
+        endpoint.attempted(ex.worker.index);
         if !tried.is_empty() {
             shard.retries.inc();
         }
         match attempt::send(ex, upstream, &endpoint, outgoing).await {
             Ok(response) => {
                 shard.answered(response.head.status);
+                endpoint.answered();
                 return Ok(response);
             }
             Err(Failed { failure, unsent }) => {
                 shard.failed(failure.code());
+                endpoint.failed(ex.worker.index, &failure, ex.worker.now());
                 if !unsent || failure.code() == Code::DeadlineExceeded {
                     return Err(failure);
                 }

@@ -28,6 +28,8 @@ pub(crate) struct Record {
     /// Nanoseconds from the start of the last attempt to the endpoint's last byte; there once there was an attempt.
     upstream_time: Option<Rc<Cell<u64>>>,
     code: Option<Code>,
+    /// True if the endpoint broke its answer off.
+    broken_off: bool,
     /// When the exchange became a tunnel.
     switched: Option<Instant>,
     open: bool,
@@ -47,6 +49,7 @@ impl Record {
             attempts: 0,
             upstream_time: None,
             code: None,
+            broken_off: false,
             switched: None,
             open: true,
         }
@@ -83,6 +86,7 @@ impl Record {
     /// A failure after the response's head was out.
     pub fn broke(&mut self, failure: &Failure) {
         self.code.get_or_insert(failure.code());
+        self.broken_off |= failure.fault() == Fault::Upstream;
     }
 }
 
@@ -137,7 +141,11 @@ impl Exchange {
         let stats = self.route().map_or(&self.plan.unmatched, |route| &route.stats);
         stats.record(worker.index, &done);
         if let Some(upstream) = record.upstream.and_then(|i| self.plan.upstreams.get(i)) {
-            upstream.stats.shard(worker.index).duration.observe(upstream_time);
+            let shard = upstream.stats.shard(worker.index);
+            shard.duration.observe(upstream_time);
+            if let Some(code) = record.code.filter(|_| record.broken_off) {
+                shard.failed(code);
+            }
         }
     }
 

@@ -118,7 +118,7 @@ pub(super) async fn dial(
     ex.clock.leave();
     match &dialled {
         Ok(_) => endpoint.connected(),
-        Err(failure) => endpoint.connect_failed(failure),
+        Err(_) => endpoint.connect_failed(),
     }
     dialled
 }

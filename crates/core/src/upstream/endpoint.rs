@@ -9,10 +9,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::config::Address;
 use crate::config::types::EndpointUrl;
-use crate::failure::{Code, Failure};
+use crate::failure::{Failure, Fault};
+use crate::telemetry::metrics::{EndpointSeries, EndpointStats};
+
+/// How long an endpoint that fails now and then goes without being told again.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// What makes an endpoint the same as before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,8 +43,13 @@ pub struct Endpoint {
     in_flight: Apart<AtomicU32>,
     connects: AtomicU64,
     connect_failures: AtomicU64,
-    /// True while the last handshake failed.
-    tls_fails: AtomicBool,
+    /// Its counts; endpoints of the same address share them.
+    stats: Arc<EndpointStats>,
+    /// True from a failure that was told until the next answer.
+    is_ill: AtomicBool,
+    since: Instant,
+    /// When a failure was told last, in seconds after `since`, plus one; 0 for never.
+    told: AtomicU64,
     registry: Weak<Endpoints>,
 }
 
@@ -78,24 +88,49 @@ impl Endpoint {
     /// Counts a connection that came about.
     pub fn connected(&self) {
         self.connects.fetch_add(1, Ordering::Relaxed);
-        if self.tls_fails.load(Ordering::Relaxed) && self.tls_fails.swap(false, Ordering::Relaxed) {
+    }
+
+    /// Counts a connection that failed or took too long.
+    pub fn connect_failed(&self) {
+        self.connect_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt that begins.
+    pub fn attempted(&self, worker: usize) {
+        self.stats.shard(worker).attempts.inc();
+    }
+
+    /// Notes an answer: an endpoint that was ill is well again.
+    pub fn answered(&self) {
+        if self.is_ill.load(Ordering::Relaxed) && self.is_ill.swap(false, Ordering::Relaxed) {
             tracing::info!(
                 upstream = &*self.identity.upstream,
                 endpoint = &*self.label,
-                "TLS works again"
+                "the endpoint answers again"
             );
         }
     }
 
-    /// Counts a connection that failed or took too long. A handshake that fails is logged once, until one succeeds.
-    pub fn connect_failed(&self, failure: &Failure) {
-        self.connect_failures.fetch_add(1, Ordering::Relaxed);
-        if failure.code() == Code::TlsFailed && !self.tls_fails.swap(true, Ordering::Relaxed) {
+    /// Counts a failed attempt. The first failure after an answer is told, with its reason, though not more often than
+    /// every [`TOLD_AGAIN`] for an endpoint that is now well and now ill.
+    pub fn failed(&self, worker: usize, failure: &Failure, now: Instant) {
+        self.stats.shard(worker).failures.inc();
+        if failure.fault() != Fault::Upstream || self.is_ill.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = now.saturating_duration_since(self.since).as_secs() + 1;
+        let told = self.told.load(Ordering::Relaxed);
+        if told != 0 && now < told + TOLD_AGAIN.as_secs() {
+            return;
+        }
+        self.told.store(now, Ordering::Relaxed);
+        if !self.is_ill.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 upstream = &*self.identity.upstream,
                 endpoint = &*self.label,
+                code = failure.code().name(),
                 detail = %failure.log_detail(),
-                "no TLS with an endpoint"
+                "the endpoint fails"
             );
         }
     }
@@ -144,16 +179,21 @@ impl Drop for InFlight {
 
 /// Every endpoint somebody uses, one list for the process. Holds them weakly: an endpoint lives as long as a set, a
 /// pool or a request refers to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Endpoints {
     known: Mutex<HashMap<Identity, Weak<Endpoint>>>,
     last_id: AtomicU32,
+    series: EndpointSeries,
 }
 
 impl Endpoints {
     /// An empty list.
-    pub fn new() -> Arc<Self> {
-        Arc::default()
+    pub fn new(series: EndpointSeries) -> Arc<Self> {
+        Arc::new(Self {
+            known: Mutex::default(),
+            last_id: AtomicU32::new(0),
+            series,
+        })
     }
 
     /// The endpoint of this identity, made if there is none. `alternate` counts only when it is made.
@@ -183,7 +223,10 @@ impl Endpoints {
             in_flight: Apart(AtomicU32::new(0)),
             connects: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
-            tls_fails: AtomicBool::new(false),
+            stats: self.series.of(&identity.upstream, &identity.address.to_string()),
+            is_ill: AtomicBool::new(false),
+            since: Instant::now(),
+            told: AtomicU64::new(0),
             registry: Arc::downgrade(self),
             identity: identity.clone(),
         });
@@ -218,6 +261,7 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::{Metrics, Options};
 
     fn make(endpoints: &Arc<Endpoints>, upstream: &str, url: &str, address: &str) -> Arc<Endpoint> {
         let address = address.parse().expect("an address");
@@ -227,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_same_identity_is_the_same_endpoint() {
-        let endpoints = Endpoints::new();
+        let endpoints = Endpoints::new(Metrics::new(&Options::default()).endpoints().clone());
         let first = make(&endpoints, "users", "http://users:8080", "10.0.0.1:8080");
         let again = make(&endpoints, "users", "http://users:8080", "10.0.0.1:8080");
         assert!(Arc::ptr_eq(&first, &again));
@@ -242,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_endpoint_comes_back_with_a_new_id() {
-        let endpoints = Endpoints::new();
+        let endpoints = Endpoints::new(Metrics::new(&Options::default()).endpoints().clone());
         let first = make(&endpoints, "users", "http://users", "10.0.0.1:80").id;
         assert!(endpoints.lock().is_empty(), "nobody held it");
         let second = make(&endpoints, "users", "http://users", "10.0.0.1:80");
@@ -252,7 +296,7 @@ mod tests {
 
     #[test]
     fn texts_are_ready_made() {
-        let endpoints = Endpoints::new();
+        let endpoints = Endpoints::new(Metrics::new(&Options::default()).endpoints().clone());
         let plain = make(&endpoints, "users", "http://users", "[2001:db8::1]:80");
         assert_eq!((&*plain.authority, &*plain.label), ("users", "[2001:db8::1]:80"));
         let other = make(&endpoints, "users", "http://users:8080", "10.0.0.1:8080");
@@ -266,16 +310,15 @@ mod tests {
 
     #[test]
     fn requests_and_connections_are_counted() {
-        let endpoints = Endpoints::new();
+        let endpoints = Endpoints::new(Metrics::new(&Options::default()).endpoints().clone());
         let endpoint = make(&endpoints, "users", "http://users", "10.0.0.1:80");
         let (first, second) = (endpoint.begin(), endpoint.begin());
         assert_eq!(endpoint.in_flight(), 2);
         drop(first);
         assert_eq!(second.endpoint().in_flight(), 1);
         endpoint.connected();
-        let failure = Failure::new(Code::ConnectFailed);
-        endpoint.connect_failed(&failure);
-        endpoint.connect_failed(&failure);
+        endpoint.connect_failed();
+        endpoint.connect_failed();
         assert_eq!((endpoint.connects(), endpoint.connect_failures()), (1, 2));
     }
 }

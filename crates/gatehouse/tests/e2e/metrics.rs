@@ -10,6 +10,42 @@ fn is(value: f64, wanted: u32) -> bool {
 }
 
 #[test]
+fn a_failing_endpoint_is_counted_and_told_with_its_reason() {
+    let backend = HttpBackend::scripted(|call| match call.request().target.as_str() {
+        "/garbage" => call.send("HTTP/9.9 nonsense\r\n\r\n"),
+        "/short" => {
+            call.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")?;
+            call.close();
+            Ok(())
+        }
+        _ => call.reply(&Reply::new(200)),
+    });
+    let gateway = in_front_of(&backend);
+    let get = |target| client::get(gateway.address(), target).status;
+    assert_eq!(
+        [get("/"), get("/garbage"), get("/garbage"), get("/")],
+        [200, 502, 502, 200]
+    );
+    let endpoint = backend.address().to_string();
+    let labels = [("upstream", "api"), ("endpoint", endpoint.as_str())];
+    gateway.wait_metric("gatehouse_endpoint_attempts_total", &labels, |n| is(n, 4));
+    gateway.wait_metric("gatehouse_endpoint_failures_total", &labels, |n| is(n, 2));
+    let log = gateway.log();
+    assert_eq!(log.matches("the endpoint fails").count(), 1, "{log}");
+    assert!(
+        log.contains("upstream_protocol") && log.contains(&endpoint),
+        "{log}"
+    );
+    assert_eq!(log.matches("the endpoint answers again").count(), 1, "{log}");
+
+    let mut raw = Raw::connect(gateway.address());
+    raw.send("GET /short HTTP/1.1\r\nHost: a\r\n\r\n");
+    raw.read_to_end();
+    let broken = [("upstream", "api"), ("code", "upstream_reset")];
+    gateway.wait_metric("gatehouse_upstream_failures_total", &broken, |n| is(n, 1));
+}
+
+#[test]
 fn requests_are_counted_by_route_version_and_status() {
     let backend = HttpBackend::start();
     backend.on("/orders/bad", Reply::new(500));

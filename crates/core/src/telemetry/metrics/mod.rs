@@ -23,8 +23,8 @@ pub use histogram::{Histogram, Total};
 pub use labels::{Closed, Http2Closed, Lookup, Phase, Refused, Shaken, TunnelEnd, Unshaken};
 pub use names::{FAMILIES, Family, Type, metrics_markdown};
 pub use series::{
-    Done, EndpointShard, EndpointStats, ListenerStats, NONE, OVERFLOW, RouteStats, Series, UpstreamShard,
-    UpstreamStats,
+    Done, EndpointSeries, EndpointShard, EndpointStats, ListenerStats, NONE, OVERFLOW, RouteStats, Series,
+    UpstreamShard, UpstreamStats,
 };
 
 use crate::failure::Code;
@@ -81,7 +81,7 @@ pub struct Metrics {
     shards: Box<[Arc<Shard>]>,
     routes: series::Registry<RouteStats>,
     upstreams: series::Registry<UpstreamStats>,
-    endpoints: series::Registry<EndpointStats>,
+    endpoints: EndpointSeries,
     listeners: series::Registry<ListenerStats>,
     unmatched: Arc<RouteStats>,
     events: Arc<Events>,
@@ -94,14 +94,15 @@ impl Metrics {
     /// Numbers for so many workers, all zero.
     pub fn new(options: &Options) -> Self {
         let workers = options.workers.max(1);
+        let events: Arc<Events> = Arc::default();
         Metrics {
             shards: (0..workers).map(|_| Arc::default()).collect(),
             routes: series::routes(workers, options.routes),
             upstreams: series::upstreams(workers, options.upstreams),
-            endpoints: series::endpoints(workers, options.endpoints),
+            endpoints: EndpointSeries::new(workers, options.endpoints, Arc::clone(&events)),
             listeners: series::listeners(workers, options.listeners),
             unmatched: Arc::new(series::unmatched(workers)),
-            events: Arc::default(),
+            events,
             config: Mutex::default(),
             certificates: Mutex::default(),
             version: options.version,
@@ -122,6 +123,11 @@ impl Metrics {
     /// Begins to hand out statistics to a new plan; one for each compilation.
     pub fn series(&self) -> Series<'_> {
         Series::new(self)
+    }
+
+    /// Hands out the statistics of endpoints.
+    pub fn endpoints(&self) -> &EndpointSeries {
+        &self.endpoints
     }
 
     /// The statistics of requests that match no route.

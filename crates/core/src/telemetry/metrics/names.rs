@@ -245,11 +245,6 @@ pub(super) const ENDPOINT_FAILURES: Family = counter(
     ENDPOINT,
     "Attempts at the endpoint that failed.",
 );
-pub(super) const ENDPOINT_IN_FLIGHT: Family = gauge(
-    "gatehouse_endpoint_requests_in_flight",
-    ENDPOINT,
-    "Attempts begun and not yet finished.",
-);
 pub(super) const ACCESS_LINES: Family = counter(
     "gatehouse_access_log_lines_total",
     &[],
@@ -356,7 +351,6 @@ pub const FAMILIES: &[Family] = &[
     TUNNELS_CLOSED,
     ENDPOINT_ATTEMPTS,
     ENDPOINT_FAILURES,
-    ENDPOINT_IN_FLIGHT,
     ACCESS_LINES,
     ACCESS_DROPPED,
     ACCESS_ERRORS,

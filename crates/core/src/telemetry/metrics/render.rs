@@ -250,11 +250,6 @@ impl Metrics {
             let count = e.shards.sum(|shard| shard.failures.get());
             text.sample(&n::ENDPOINT_FAILURES, &[&e.upstream, &e.endpoint], count);
         }
-        text.family(&n::ENDPOINT_IN_FLIGHT);
-        for e in &endpoints {
-            let count = gauge(e.shards.sum(|shard| shard.in_flight.get()));
-            text.sample(&n::ENDPOINT_IN_FLIGHT, &[&e.upstream, &e.endpoint], count);
-        }
     }
 
     fn render_events(&self, text: &mut Text) {

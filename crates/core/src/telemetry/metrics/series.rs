@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Metrics,
+    Events, Metrics,
     count::{Count, Counts, PerWorker},
     histogram::{Histogram, Total},
     labels::{self, Closed, Refused, STATUSES, Shaken, TunnelEnd, Unshaken},
@@ -174,8 +174,39 @@ pub struct EndpointShard {
     pub attempts: Count,
     /// Attempts that failed.
     pub failures: Count,
-    /// Attempts begun and not finished.
-    pub in_flight: Count,
+}
+
+/// Hands out the statistics of endpoints, which come and go with names rather than with plans.
+#[derive(Clone, Debug)]
+pub struct EndpointSeries {
+    registry: Arc<Registry<EndpointStats>>,
+    workers: usize,
+    events: Arc<Events>,
+}
+
+impl EndpointSeries {
+    pub(super) fn new(workers: usize, cap: usize, events: Arc<Events>) -> Self {
+        let overflow = EndpointStats::new(workers, OVERFLOW, OVERFLOW);
+        Self {
+            registry: Arc::new(Registry::new(cap, overflow)),
+            workers,
+            events,
+        }
+    }
+
+    /// The statistics of an endpoint of an upstream, by its address.
+    pub fn of(&self, upstream: &str, endpoint: &str) -> Arc<EndpointStats> {
+        let make = || EndpointStats::new(self.workers, upstream, endpoint);
+        let found = self.registry.adopt(key(upstream, endpoint), make);
+        found.unwrap_or_else(|| {
+            self.events.overflow.at(2).add_shared(1);
+            Arc::clone(&self.registry.overflow)
+        })
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<EndpointStats>> {
+        self.registry.all()
+    }
 }
 
 impl EndpointStats {
@@ -294,13 +325,6 @@ impl<'m> Series<'m> {
         })
     }
 
-    /// The statistics of an endpoint, by its address as configured.
-    pub fn endpoint(&mut self, upstream: &str, endpoint: &str) -> Arc<EndpointStats> {
-        let workers = self.metrics.workers();
-        let make = || EndpointStats::new(workers, upstream, endpoint);
-        self.adopt(2, &self.metrics.endpoints, key(upstream, endpoint), make)
-    }
-
     /// The statistics of a listener.
     pub fn listener(&mut self, listener: &str) -> Arc<ListenerStats> {
         let workers = self.metrics.workers();
@@ -384,10 +408,6 @@ pub(super) fn routes(workers: usize, cap: usize) -> Registry<RouteStats> {
 
 pub(super) fn upstreams(workers: usize, cap: usize) -> Registry<UpstreamStats> {
     Registry::new(cap, UpstreamStats::new(workers, OVERFLOW))
-}
-
-pub(super) fn endpoints(workers: usize, cap: usize) -> Registry<EndpointStats> {
-    Registry::new(cap, EndpointStats::new(workers, OVERFLOW, OVERFLOW))
 }
 
 pub(super) fn listeners(workers: usize, cap: usize) -> Registry<ListenerStats> {

@@ -7,7 +7,11 @@ struct Rig {
 }
 
 fn rig(weights: &[u32]) -> Rig {
-    let endpoints = Endpoints::new();
+    let endpoints = Endpoints::new(
+        crate::telemetry::metrics::Metrics::new(&crate::telemetry::metrics::Options::default())
+            .endpoints()
+            .clone(),
+    );
     let members = (1u16..).zip(weights).map(|(port, weight)| {
         let address = format!("10.0.0.1:{port}").parse().expect("an address");
         let url = format!("http://10.0.0.1:{port}").parse().expect("a URL");

@@ -79,7 +79,11 @@ impl Rig {
             server,
             runtime,
             resolver,
-            endpoints: Endpoints::new(),
+            endpoints: Endpoints::new(
+                crate::telemetry::metrics::Metrics::new(&crate::telemetry::metrics::Options::default())
+                    .endpoints()
+                    .clone(),
+            ),
         }
     }
 
@@ -194,7 +198,14 @@ fn the_search_list_goes_on_after_denials_only() {
 
 #[test]
 fn literal_addresses_need_no_server() {
-    let (resolver, endpoints) = (Resolver::offline(), Endpoints::new());
+    let (resolver, endpoints) = (
+        Resolver::offline(),
+        Endpoints::new(
+            crate::telemetry::metrics::Metrics::new(&crate::telemetry::metrics::Options::default())
+                .endpoints()
+                .clone(),
+        ),
+    );
     let urls = [
         "http://10.0.0.1:8080",
         "http://[2001:db8::1]",

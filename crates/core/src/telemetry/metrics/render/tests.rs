@@ -76,7 +76,7 @@ fn what_workers_wrote_is_summed() {
     upstream.shard(1).closed(Closed::Peer);
     upstream.shard(1).idle.inc();
     upstream.shard(0).idle.dec();
-    let endpoint = series.endpoint("orders", "10.0.0.1:80");
+    let endpoint = metrics.endpoints().of("orders", "10.0.0.1:80");
     endpoint.shard(1).failures.inc();
     let listener = series.listener("main");
     listener.opened(0);
