@@ -1,6 +1,7 @@
 //! `process.pid_file`: who serves now, for scripts. Written whole, and removed only by the process that it names.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -13,7 +14,10 @@ impl PidFile {
         let wrong = || format!("cannot write `process.pid_file`, `{}`", path.display());
         let mut next = path.as_os_str().to_owned();
         next.push(".new");
-        fs::write(&next, line()).with_context(wrong)?;
+        // Made anew: what stands there may be somebody's link to another file.
+        let _ = fs::remove_file(&next);
+        let mut file = fs::File::create_new(&next).with_context(wrong)?;
+        file.write_all(line().as_bytes()).with_context(wrong)?;
         fs::rename(&next, path).with_context(wrong)?;
         Ok(Self(path.to_owned()))
     }
