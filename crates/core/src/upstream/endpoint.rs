@@ -112,7 +112,7 @@ impl Endpoint {
     }
 
     /// Counts a failed attempt. The first failure after an answer is told, with its reason, though not more often than
-    /// every [`TOLD_AGAIN`] for an endpoint that is now well and now ill.
+    /// every ten seconds for an endpoint that is now well and now ill.
     pub fn failed(&self, worker: usize, failure: &Failure, now: Instant) {
         self.stats.shard(worker).failures.inc();
         if failure.fault() != Fault::Upstream || self.is_ill.load(Ordering::Relaxed) {
