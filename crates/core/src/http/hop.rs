@@ -270,6 +270,8 @@ fn is_other_claim(known: Option<Known>, name: &[u8]) -> bool {
             let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
             start.iter().zip(START).all(same)
         })
+        // Whether those that imitate known names may pass is for `client.underscores` to say.
+        && Known::lookalike(name).is_none()
 }
 
 fn has_other_claims(headers: &Headers) -> bool {
