@@ -19,6 +19,7 @@ use crate::http::address::{IpText, PeerLines};
 use crate::http::client_ip;
 use crate::http::id::Ids;
 use crate::http::upgrade::Upgrade;
+use crate::identity::Identity;
 use crate::io::Clock;
 use crate::listen::ListenerState;
 use crate::listen::tcp::Open;
@@ -152,6 +153,8 @@ pub struct Exchange {
     pub client: Client,
     /// Request and correlation ids.
     pub ids: Ids,
+    /// Who calls, once an authentication has found out.
+    pub identity: Option<Identity>,
     /// What the route's path captured.
     pub captures: Captures,
     /// The path the route was matched by, once another took its place.
@@ -205,6 +208,7 @@ impl Exchange {
             client: Client::of(connection, &request.head, &plan.forwarded),
             request,
             ids: Ids::default(),
+            identity: None,
             captures: Captures::default(),
             matched_path: None,
             connection: connection.clone(),

@@ -6,12 +6,14 @@
 pub mod action;
 pub mod body;
 pub mod config;
+pub mod consumer;
 pub mod exchange;
 pub mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;
 pub mod http;
+pub mod identity;
 pub mod io;
 pub mod listen;
 pub mod plan;

@@ -33,6 +33,9 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     id::assign(ex);
     let shape = screen::request(ex)?;
     let plan = ex.plan.clone();
+    if !plan.reserved.is_empty() {
+        plan.reserved.strip(&mut ex.request.head.headers);
+    }
     if let Some(edges) = &plan.edges
         && let Some(reply) = edges.screen(ex)?
     {

@@ -50,6 +50,7 @@ struct Shared {
     kinds: &'static [Kind],
     endpoints: Arc<Endpoints>,
     resolver: Arc<Resolver>,
+    background: Handle,
 }
 
 /// A running gateway.
@@ -74,6 +75,7 @@ pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result
             metrics: &metrics,
             endpoints: &Endpoints::new(metrics.endpoints().clone()),
             resolver: &Resolver::offline(),
+            background: None,
             reader,
             hash: String::new(),
         },
@@ -124,6 +126,7 @@ impl Prepared {
                 background.clone(),
                 telemetry.metrics.events().clone(),
             ),
+            background: background.clone(),
         };
         let states = States::default();
         let plan = shared
@@ -320,6 +323,7 @@ impl Shared {
                 metrics: &telemetry.metrics,
                 endpoints: &self.endpoints,
                 resolver: &self.resolver,
+                background: Some(&self.background),
                 reader,
                 hash,
             },

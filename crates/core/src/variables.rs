@@ -4,6 +4,8 @@ use gatehouse_http1::Known;
 
 use crate::config::{Selector, Variable};
 use crate::exchange::Exchange;
+use crate::http::id;
+use crate::identity::{Identity, claim_text};
 use crate::route::{cookies, query_values};
 use crate::tls::ClientCertificate;
 
@@ -43,6 +45,15 @@ impl Exchange {
             | Variable::CertificateSerial
             | Variable::CertificateNames
             | Variable::CertificateFingerprint => self.tls_variable(variable, out),
+            Variable::ConsumerName
+            | Variable::ConsumerTier
+            | Variable::ConsumerGroups
+            | Variable::ConsumerLabel(_)
+            | Variable::Subject
+            | Variable::Scopes
+            | Variable::CredentialId
+            | Variable::Claim(_) => self.identity_variable(variable, out),
+            Variable::Uuid => out.extend_from_slice(id::fresh(&self.worker, self.worker.now()).as_bytes()),
             Variable::RouteName => {
                 out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes());
             }
@@ -54,6 +65,28 @@ impl Exchange {
                 out.extend_from_slice(text.unwrap_or_default().as_bytes());
             }
         }
+    }
+
+    /// Appends what is known of who calls.
+    fn identity_variable(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let Some(identity) = &self.identity else { return };
+        let consumer = identity.consumer.as_deref();
+        let text = match variable {
+            Variable::ConsumerName => consumer.map(|consumer| &*consumer.name),
+            Variable::ConsumerTier => consumer.and_then(|consumer| consumer.tier.as_deref()),
+            Variable::ConsumerLabel(name) => consumer.and_then(|consumer| consumer.label(name)),
+            Variable::ConsumerGroups => return join(consumer.map_or(&[], |consumer| &consumer.groups), out),
+            Variable::Scopes => return join(&identity.proof.scopes, out),
+            Variable::CredentialId => identity.proof.credential.as_deref(),
+            Variable::Claim(path) => {
+                if let Some(value) = identity.claim(path) {
+                    claim_text(value, out);
+                }
+                return;
+            }
+            _ => Some(&*identity.proof.subject),
+        };
+        out.extend_from_slice(text.unwrap_or_default().as_bytes());
     }
 
     /// Appends what is known of the connection's TLS.
@@ -101,8 +134,11 @@ impl Exchange {
                 std::net::IpAddr::V6(ip) => out.extend(ip.octets().iter().take(8)),
             },
             Selector::Route => out.extend_from_slice(self.route().map_or("", |route| &route.name).as_bytes()),
-            // No policy finds a consumer yet; all are the same nobody.
-            Selector::Consumer | Selector::Global => {}
+            Selector::Consumer => {
+                let name = self.identity.as_ref().map_or("", Identity::name);
+                out.extend_from_slice(name.as_bytes());
+            }
+            Selector::Global => {}
             Selector::Header(name) => {
                 let headers = &self.request.head.headers;
                 let value = Known::of(name.as_bytes())
@@ -110,5 +146,15 @@ impl Exchange {
                 out.extend_from_slice(value.unwrap_or_default());
             }
         }
+    }
+}
+
+/// Appends texts with commas between.
+fn join(texts: &[Box<str>], out: &mut Vec<u8>) {
+    for (i, text) in texts.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(text.as_bytes());
     }
 }

@@ -144,7 +144,7 @@ pub(crate) fn reference_inputs(command: clap::Command) -> Inputs {
         schema: schema(),
         kinds: KINDS.iter().map(kind).collect(),
         failures: failures_markdown(),
-        metrics: metrics_markdown(),
+        metrics: metrics_markdown(KINDS.iter().flat_map(|kind| kind.metrics)),
         command,
     }
 }

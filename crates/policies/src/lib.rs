@@ -3,6 +3,7 @@
 //! A new policy is a file here and a line in [`KINDS`]; the document, the schema, the reference and the
 //! tests find it by that line.
 
+pub mod auth;
 mod headers;
 mod rate_limit;
 

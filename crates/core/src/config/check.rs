@@ -74,6 +74,8 @@ impl<'a> Check<'a> {
     /// Names are parts of paths, labels and file names, so they are plain.
     fn names(&mut self) {
         let config = self.config;
+        self.section_names("consumers", "consumer", &config.consumers);
+        self.section_names("stores", "store", &config.stores);
         self.section_names("listeners", "listener", &config.listeners);
         self.section_names("named_policies", "named policy", &config.named_policies);
         self.section_names("routes", "route", &config.routes);

@@ -7,6 +7,7 @@
 
 pub mod check;
 mod client;
+mod consumer;
 pub mod diagnostic;
 mod files;
 mod http3;
@@ -19,6 +20,7 @@ mod route;
 pub mod schema;
 mod selector;
 pub mod source;
+mod store;
 mod template;
 mod tls;
 pub mod types;
@@ -28,6 +30,7 @@ pub mod yaml;
 pub use check::{Broken, compile_regex};
 pub use client::{Client, ClientLimits, ClientTimeouts, Http2, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
+pub use consumer::{ApiKey, CertificateSubject, Consumer, Credentials, Password, SharedSecret, Subject};
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::NamedFiles;
@@ -42,12 +45,15 @@ pub use route::{
 };
 pub use selector::Selector;
 pub use source::{Source, Sources};
+pub use store::{Redis, RedisMode, Store};
 pub use template::{Template, Variable};
 pub use tls::{
     Certificate, ClientAuth, ClientAuthMode, ForwardCertificate, Hsts, ListenerTls, SessionTickets,
     TlsProfile,
 };
-pub use types::{Address, Cidr, HostPattern, PathPattern, Percent, Size, Span, ValueMatch};
+pub use types::{
+    Address, Cidr, HostPattern, PathPattern, Percent, Secret, Size, Span, Timestamp, ValueMatch,
+};
 pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamProtocol};
 pub use upstream::{UpstreamTimeouts, UpstreamTls};
 
@@ -65,6 +71,10 @@ pub struct Config {
     pub policies: Vec<PolicyEntry>,
     /// Policies to refer to with `use: NAME`. Those who use the same name share its state.
     pub named_policies: IndexMap<String, PolicyEntry>,
+    /// Who may call, by name: what they belong to, and how they prove it.
+    pub consumers: IndexMap<String, Consumer>,
+    /// Where counts and sessions are kept that several gateways share, by name.
+    pub stores: IndexMap<String, Store>,
     /// What requests are matched by, and what answers them, by name. The most specific match wins.
     pub routes: IndexMap<String, Box<Route>>,
     /// Sets of endpoints that requests are forwarded to, by name.
@@ -87,8 +97,8 @@ pub struct Config {
     pub admin: Admin,
     /// What needs a restart to change.
     pub process: Process,
-    /// More files with `listeners`, `named_policies`, `routes` and `upstreams`, relative to this one. The
-    /// last part of a path may have `*`.
+    /// More files with `consumers`, `listeners`, `named_policies`, `routes`, `stores` and `upstreams`, relative to this
+    /// one. The last part of a path may have `*`.
     pub include: Vec<String>,
 }
 

@@ -61,6 +61,24 @@ pub enum Variable {
     CertificateNames,
     /// `client_certificate.fingerprint`: its SHA-256.
     CertificateFingerprint,
+    /// `consumer.name`: empty if nobody found out who calls, as those that follow.
+    ConsumerName,
+    /// `consumer.tier`
+    ConsumerTier,
+    /// `consumer.groups`: with commas between.
+    ConsumerGroups,
+    /// `consumer.label.NAME`
+    ConsumerLabel(String),
+    /// `identity.subject`: what the proof calls the caller.
+    Subject,
+    /// `identity.scopes`: with commas between.
+    Scopes,
+    /// `identity.credential`: the id of the credential, never the credential.
+    CredentialId,
+    /// `claims.PATH`: a claim of the token; names with dots between lead into objects, and a list has commas between.
+    Claim(String),
+    /// `uuid`: a new one each time.
+    Uuid,
     /// `route.name`
     RouteName,
     /// `path.NAME`: what the route's path captured.
@@ -68,7 +86,7 @@ pub enum Variable {
 }
 
 /// Variables without a name of their own.
-const PLAIN: [(&str, Variable); 17] = [
+const PLAIN: &[(&str, Variable)] = &[
     ("request.method", Variable::Method),
     ("request.host", Variable::Host),
     ("request.path", Variable::Path),
@@ -86,13 +104,27 @@ const PLAIN: [(&str, Variable); 17] = [
     ("client_certificate.names", Variable::CertificateNames),
     ("client_certificate.fingerprint", Variable::CertificateFingerprint),
     ("route.name", Variable::RouteName),
+    ("consumer.name", Variable::ConsumerName),
+    ("consumer.tier", Variable::ConsumerTier),
+    ("consumer.groups", Variable::ConsumerGroups),
+    ("identity.subject", Variable::Subject),
+    ("identity.scopes", Variable::Scopes),
+    ("identity.credential", Variable::CredentialId),
+    ("uuid", Variable::Uuid),
+    // Short forms of those that are asked for most.
+    ("request_id", Variable::RequestId),
+    ("host", Variable::Host),
+    ("path", Variable::Path),
+    ("method", Variable::Method),
+    ("scheme", Variable::Scheme),
+    ("client_ip", Variable::ClientIp),
 ];
 
 /// Makes a variable from the name after its beginning.
 type Named = fn(&str) -> Variable;
 
 /// Beginnings of those that go on with a name.
-const NAMED: [(&str, Named); 4] = [
+const NAMED: &[(&str, Named)] = &[
     ("request.header.", |name| {
         Variable::Header(name.to_ascii_lowercase())
     }),
@@ -101,6 +133,8 @@ const NAMED: [(&str, Named); 4] = [
     }),
     ("request.cookie.", |name| Variable::Cookie(name.to_owned())),
     ("path.", |name| Variable::Capture(name.to_owned())),
+    ("claims.", |name| Variable::Claim(name.to_owned())),
+    ("consumer.label.", |name| Variable::ConsumerLabel(name.to_owned())),
 ];
 
 impl Template {
@@ -187,8 +221,9 @@ fn variable(name: &str) -> Result<Variable, String> {
     }
     for (prefix, make) in NAMED {
         if let Some(own) = name.strip_prefix(prefix) {
-            // Names of query parameters may be anything; those of headers, cookies and captures are tokens.
-            let legal = super::is_token(own) || (prefix == "request.query_param." && !own.is_empty());
+            // Names of query parameters and claims may be anything; those of headers, cookies and captures are tokens.
+            let is_free = ["request.query_param.", "claims."].contains(prefix);
+            let legal = super::is_token(own) || (is_free && !own.is_empty());
             return if legal {
                 Ok(make(own))
             } else {

@@ -4,10 +4,13 @@
 //! calls. Both go upstream and back to the client. Generated ids are UUIDs of version 7 (RFC 9562
 //! 5.7): sortable by time, unguessable enough to be unique, no secret.
 
+use std::time::Instant;
+
 use gatehouse_http1::{Headers, Known, KnownSet, encode};
 
 use crate::config::Trust;
 use crate::exchange::Exchange;
+use crate::worker::Worker;
 
 /// The longest id taken from a client, in bytes.
 const LONGEST: usize = 63;
@@ -126,11 +129,14 @@ pub(crate) fn assign(ex: &mut Exchange) {
         }
         headers.remove_any(FIELDS);
     }
-    ex.ids.request = given.unwrap_or_else(|| {
-        let time = ex.worker.unix_time(ex.record.started());
-        let millis = time.as_secs() * 1000 + u64::from(time.subsec_millis());
-        IdText::uuid(millis, ex.worker.random())
-    });
+    ex.ids.request = given.unwrap_or_else(|| fresh(&ex.worker, ex.record.started()));
+}
+
+/// A new UUID with this time in it.
+pub(crate) fn fresh(worker: &Worker, at: Instant) -> IdText {
+    let time = worker.unix_time(at);
+    let millis = time.as_secs() * 1000 + u64::from(time.subsec_millis());
+    IdText::uuid(millis, worker.random())
 }
 
 impl Ids {

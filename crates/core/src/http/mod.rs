@@ -12,6 +12,7 @@ pub mod hop;
 pub mod id;
 pub mod normalize;
 pub(crate) mod parts;
+pub mod reserved;
 pub(crate) mod respond;
 pub(crate) mod screen;
 pub mod upgrade;

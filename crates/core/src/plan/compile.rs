@@ -9,14 +9,17 @@ use std::time::{Duration, SystemTime};
 
 use gatehouse_http1::HeadLimits;
 use indexmap::IndexMap;
+use tokio::runtime::Handle;
 
 use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
 use crate::config::types::Scheme;
 use crate::config::{self, Config, Diagnostic, Reader, Severity};
+use crate::consumer::Consumers;
 use crate::http::edge::Edges;
 use crate::http::hop::Forwarding;
-use crate::policy::Kind;
+use crate::http::reserved::Reserved;
+use crate::policy::{Kind, Shared};
 use crate::route::{Rule, Table, Versions};
 use crate::state::States;
 use crate::telemetry::metrics::{Metrics, Series};
@@ -41,6 +44,8 @@ pub struct Inputs<'a> {
     pub endpoints: &'a Arc<Endpoints>,
     /// Resolves the names of endpoints.
     pub resolver: &'a Arc<Resolver>,
+    /// Where state does its waiting; none if the document is only checked.
+    pub background: Option<&'a Handle>,
     /// Reads the settings of policies.
     pub reader: &'a Reader,
     /// Identifies the document's text.
@@ -56,6 +61,9 @@ pub(super) struct Context<'a> {
     pub upstreams: HashMap<&'a str, usize>,
     /// What the last route said of tunnels.
     pub tunnel: Option<Arc<TunnelPlan>>,
+    pub consumers: Consumers,
+    pub shared: Shared,
+    pub reserved: Reserved,
 }
 
 /// The routes of a document, by name.
@@ -77,6 +85,9 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         diagnostics: Vec::new(),
         upstreams,
         tunnel: None,
+        consumers: Consumers::of(&config.consumers),
+        shared: Shared::default(),
+        reserved: Reserved::default(),
     };
     let mut chains = Chains::new(config, &written);
     let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
@@ -107,7 +118,11 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
     });
     policies::check_unused(&mut cx, &mut chains);
     let tls = tls(&mut cx);
-    let Context { diagnostics, .. } = cx;
+    let Context {
+        diagnostics,
+        reserved,
+        ..
+    } = cx;
     let failed = diagnostics.iter().any(|one| one.severity == Severity::Error);
     match table {
         Ok(table) if !failed => Ok(Plan {
@@ -118,6 +133,7 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
             client: client(&config.client),
             forwarded: forwarded(&config.forwarded),
             request_id: config.request_id.trust,
+            reserved,
             listeners: config.listeners.clone(),
             access_log: config.access_log.enabled,
             // An interval of nothing would panic; a log written continuously is as good.

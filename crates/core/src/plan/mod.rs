@@ -26,6 +26,7 @@ use crate::failure::Failure;
 use crate::http::edge::Edges;
 use crate::http::hop::Forwarding;
 use crate::http::normalize::Shape;
+use crate::http::reserved::Reserved;
 use crate::http::screen;
 use crate::policy::Chain;
 use crate::route::{Miss, Query, Table};
@@ -47,6 +48,8 @@ pub struct Plan {
     pub client: ClientPlan,
     /// What upstreams are told about the client.
     pub forwarded: ForwardedPlan,
+    /// Fields of requests that only the gateway itself may send on.
+    pub reserved: Reserved,
     /// Whose request ids are taken.
     pub request_id: Trust,
     /// The listeners as written.

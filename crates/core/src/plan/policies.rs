@@ -109,7 +109,12 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
         identity: identity.to_owned(),
         states: cx.inputs.states,
         reader: cx.inputs.reader,
-        evictions: cx.inputs.metrics.events().evictions.clone(),
+        consumers: &cx.consumers,
+        stores: &cx.config.stores,
+        background: cx.inputs.background,
+        metrics: cx.inputs.metrics,
+        shared: &cx.shared,
+        reserved: &mut cx.reserved,
     };
     match (kind.compile)(settings, &mut policy) {
         Ok(policy) => Some(policy),

@@ -2,21 +2,27 @@
 //!
 //! From that one place come parsing, validation, the JSON Schema, the reference page and the example.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::runtime::Handle;
 
 use super::Policy;
-use crate::config::{Diagnostic, Diagnostics, Reader};
+use crate::config::{Diagnostic, Diagnostics, Reader, Store};
+use crate::consumer::Consumers;
+use crate::http::reserved::Reserved;
 use crate::state::States;
 use crate::state::window::{self, Windows};
-use crate::telemetry::metrics::Count;
+use crate::telemetry::metrics::{Count, Family, Metrics, Tally};
 
 /// Where in a chain a kind belongs; an odd order is a warning, never an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +48,11 @@ pub trait PolicyConfig: DeserializeOwned + Serialize + JsonSchema + 'static {
     /// A complete example, as YAML below the key.
     const EXAMPLE: &'static str;
 
+    /// The metrics it has besides those of every request.
+    const METRICS: &'static [Family] = &[];
+    /// Whether it answers the preflights of CORS: such a request then finds a route by the method it asks for.
+    const ANSWERS_PREFLIGHT: bool = false;
+
     /// Makes the policy. Does no I/O but through [`Compile::read`].
     #[allow(
         clippy::result_large_err,
@@ -60,9 +71,20 @@ pub struct Compile<'a> {
     pub states: &'a States,
     /// Reads settings into types.
     pub reader: &'a Reader,
-    /// Counts keys dropped from full windows.
-    pub evictions: Arc<Count>,
+    /// The consumers of the document.
+    pub consumers: &'a Consumers,
+    /// The stores of the document, as written.
+    pub stores: &'a IndexMap<String, Store>,
+    /// Where work that waits is done: never on a worker. None if the document is only checked.
+    pub background: Option<&'a Handle>,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) shared: &'a Shared,
+    pub(crate) reserved: &'a mut Reserved,
 }
+
+/// What policies of one plan share, by type.
+#[derive(Default)]
+pub(crate) struct Shared(RefCell<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl Compile<'_> {
     /// An error at a field of this policy.
@@ -85,9 +107,62 @@ impl Compile<'_> {
                 window,
                 window::DEFAULT_CAPACITY,
                 Instant::now(),
-                self.evictions.clone(),
+                self.metrics.events().evictions.clone(),
             )
         })
+    }
+
+    /// What all policies of this plan share of this type, made by the first that asks: such as an index of all keys.
+    pub fn once<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let found = self.shared.0.borrow().get(&TypeId::of::<T>()).cloned();
+        if let Some(found) = found.and_then(|found| found.downcast().ok()) {
+            return found;
+        }
+        let fresh = Arc::new(make());
+        let erased: Arc<dyn Any + Send + Sync> = fresh.clone();
+        self.shared.0.borrow_mut().insert(TypeId::of::<T>(), erased);
+        fresh
+    }
+
+    /// Live state that several policies share by a name of their own, such as a connection to a store.
+    pub fn common_state<T: Any + Send + Sync>(
+        &self,
+        identity: &str,
+        shape: &str,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        self.states.adopt(identity, shape, make)
+    }
+
+    /// Reserves a field of requests for the gateway: from clients it is taken off, on every route.
+    pub fn reserve(&mut self, field: &str) {
+        self.reserved.add(field);
+    }
+
+    /// A counter of one of the kind's families; it outlives the plan. `add` it with [`Tally::count`].
+    pub fn tally(&self, family: &'static Family, labels: &[&str]) -> Arc<Tally> {
+        self.metrics.extra().tally(family, labels)
+    }
+
+    /// A gauge of one of the kind's families; it outlives the plan.
+    pub fn gauge(&self, family: &'static Family, labels: &[&str]) -> Arc<Count> {
+        self.metrics.extra().gauge(family, labels)
+    }
+
+    /// The same for a part of the policy, such as one of several nested ones: its path and identity are longer.
+    pub fn at(&mut self, field: &str) -> Compile<'_> {
+        Compile {
+            path: format!("{}.{field}", self.path),
+            identity: format!("{}.{field}", self.identity),
+            states: self.states,
+            reader: self.reader,
+            consumers: self.consumers,
+            stores: self.stores,
+            background: self.background,
+            metrics: self.metrics,
+            shared: self.shared,
+            reserved: self.reserved,
+        }
     }
 
     /// Reads a file and has it watched. The error says why in a few words.
@@ -107,6 +182,10 @@ pub struct Kind {
     pub stage: Stage,
     /// A complete example, as YAML below the key.
     pub example: &'static str,
+    /// The metrics it has.
+    pub metrics: &'static [Family],
+    /// Whether it answers the preflights of CORS.
+    pub answers_preflight: bool,
     /// The JSON Schema of its configuration.
     pub schema: fn() -> Value,
     /// Makes the policy from its configuration.
@@ -120,6 +199,8 @@ impl Kind {
             name: C::NAME,
             stage: C::STAGE,
             example: C::EXAMPLE,
+            metrics: C::METRICS,
+            answers_preflight: C::ANSWERS_PREFLIGHT,
             schema: schema::<C>,
             compile: compile::<C>,
         }

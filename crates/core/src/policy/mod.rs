@@ -11,6 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use chain::{Chain, Progress};
+pub(crate) use kind::Shared;
 pub use kind::{Compile, Kind, PolicyConfig, Stage};
 
 use crate::exchange::{Exchange, Response};

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure, Fault};
+use crate::identity::Identity;
 use crate::telemetry::access::Line;
 use crate::telemetry::metrics::Done;
 use crate::upstream::endpoint::Endpoint;
@@ -164,6 +165,7 @@ impl Exchange {
         let upstream = record.upstream.and_then(|i| self.plan.upstreams.get(i));
         let target = head.raw_target();
         let tls = self.connection.tls.as_deref();
+        let identity = self.identity.as_ref();
         let line = Line {
             timestamp: self.worker.stamp(record.started),
             request_id: self.ids.request.as_bytes(),
@@ -174,7 +176,8 @@ impl Exchange {
             latency,
             overhead,
             upstream_time: (record.attempts > 0).then_some(upstream_time),
-            api_key: None,
+            api_key: identity.and_then(|identity| identity.proof.credential.as_deref()),
+            consumer: identity.map(Identity::name).filter(|name| !name.is_empty()),
             user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),
             client_ip: self.client_text(),
             host: head.authority().as_bytes(),

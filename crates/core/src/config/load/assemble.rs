@@ -14,10 +14,12 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 /// Sections that are maps by name, with what one item is called. These may be in included files.
-pub(super) const NAMED: [(&str, &str); 4] = [
+pub(super) const NAMED: [(&str, &str); 6] = [
+    ("consumers", "consumer"),
     ("listeners", "listener"),
     ("named_policies", "named policy"),
     ("routes", "route"),
+    ("stores", "store"),
     ("upstreams", "upstream"),
 ];
 
@@ -60,7 +62,7 @@ pub(super) struct Assembled {
 
 /// How far an assembly was at one time.
 pub(super) struct Mark {
-    items: [usize; 4],
+    items: [usize; NAMED.len()],
     typed: usize,
 }
 
@@ -71,9 +73,11 @@ impl Assembly {
         let config = &self.config;
         Mark {
             items: [
+                config.consumers.len(),
                 config.listeners.len(),
                 config.named_policies.len(),
                 config.routes.len(),
+                config.stores.len(),
                 config.upstreams.len(),
             ],
             typed: self.typed.len(),
@@ -82,7 +86,9 @@ impl Assembly {
 
     /// Forgets everything since then: the text it came from is no document.
     pub(super) fn take_back(&mut self, mark: &Mark) {
-        let [listeners, named_policies, routes, upstreams] = mark.items;
+        let [consumers, listeners, named_policies, routes, stores, upstreams] = mark.items;
+        self.config.consumers.truncate(consumers);
+        self.config.stores.truncate(stores);
         self.config.listeners.truncate(listeners);
         self.config.named_policies.truncate(named_policies);
         self.config.routes.truncate(routes);
@@ -98,9 +104,11 @@ impl Assembly {
         let path = format!("{section}.{}", item.name);
         let config = &mut self.config;
         let known = match *section {
+            "consumers" => config.consumers.contains_key(item.name),
             "listeners" => config.listeners.contains_key(item.name),
             "named_policies" => config.named_policies.contains_key(item.name),
             "routes" => config.routes.contains_key(item.name),
+            "stores" => config.stores.contains_key(item.name),
             _ => config.upstreams.contains_key(item.name),
         };
         if known || self.broken.has(&path) {
@@ -114,9 +122,11 @@ impl Assembly {
             broken: &mut self.broken,
         };
         match *section {
+            "consumers" => read.item(&item, path, &mut config.consumers),
             "listeners" => read.item(&item, path, &mut config.listeners),
             "named_policies" => read.item(&item, path, &mut config.named_policies),
             "routes" => read.item(&item, path, &mut config.routes),
+            "stores" => read.item(&item, path, &mut config.stores),
             _ => read.item(&item, path, &mut config.upstreams),
         }
     }

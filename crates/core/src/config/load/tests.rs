@@ -106,7 +106,7 @@ error: `client` is not for included files
    |
  1 | client: {}
    | ^^^^^^
-   = help: put it into the main file; included files have `listeners`, `named_policies`, `routes`, `upstreams`
+   = help: put it into the main file; included files have `consumers`, `listeners`, `named_policies`, `routes`, `stores`, `upstreams`
 
 error: `upstreams` is a list
   --> teams/b.yaml:2:1
@@ -119,7 +119,7 @@ error: `zzz` is not for included files
    |
  3 | zzz: 1
    | ^^^
-   = help: put it into the main file; included files have `listeners`, `named_policies`, `routes`, `upstreams`
+   = help: put it into the main file; included files have `consumers`, `listeners`, `named_policies`, `routes`, `stores`, `upstreams`
 
 error: route `c` forwards to upstream `x`, which does not exist
   --> teams/b.yaml:5:40

@@ -8,9 +8,11 @@ pub(crate) fn name_of(path: &str) -> String {
         && !name.contains(['.', '['])
     {
         let kind = match section {
+            "consumers" => "consumer",
             "listeners" => "listener",
             "named_policies" => "named policy",
             "routes" => "route",
+            "stores" => "store",
             "upstreams" => "upstream",
             _ => return format!("`{name}`"),
         };

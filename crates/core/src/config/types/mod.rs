@@ -7,15 +7,19 @@
 mod host;
 mod net;
 mod path;
+mod secret;
 mod size;
 mod span;
+mod timestamp;
 mod value;
 
 pub use host::HostPattern;
 pub use net::{Address, Cidr, DnsServer, EndpointHost, EndpointUrl, FileMode, Scheme, SyslogTarget};
 pub use path::{PathForm, PathPattern, Segment};
+pub use secret::{Secret, SecretFile};
 pub use size::{Percent, Size};
 pub use span::Span;
+pub use timestamp::Timestamp;
 pub use value::{ValueMatch, ValueTest};
 
 use serde::de::{Deserializer, Error, Visitor};

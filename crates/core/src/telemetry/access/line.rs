@@ -30,6 +30,8 @@ pub struct Line<'a> {
     pub upstream_time: Option<u64>,
     /// The id of the credential the caller used; never the key.
     pub api_key: Option<&'a str>,
+    /// The consumer's name, or what its proof calls the caller; written if an authentication found out.
+    pub consumer: Option<&'a str>,
     /// As received.
     pub user_agent: Option<&'a [u8]>,
     /// Who is really calling, through trusted proxies.
@@ -98,6 +100,10 @@ impl Line<'_> {
             None => out.extend_from_slice(b"null"),
         }
         named(out, b",\"api_key\":", self.api_key);
+        if let Some(consumer) = self.consumer {
+            out.extend_from_slice(b",\"consumer\":");
+            json::string_up_to(out, consumer.as_bytes(), MAX_SUBJECT);
+        }
         out.extend_from_slice(b",\"user_agent\":");
         match self.user_agent {
             Some(agent) => json::string_up_to(out, agent, MAX_USER_AGENT),
@@ -159,6 +165,7 @@ pub(super) mod tests {
             overhead: 40_000,
             upstream_time: Some(1_194_567),
             api_key: None,
+            consumer: None,
             user_agent: Some(b"curl/8.5.0"),
             client_ip: "192.0.2.7",
             host: b"api.example.com",

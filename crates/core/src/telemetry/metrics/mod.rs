@@ -6,6 +6,7 @@
 //! are declared in `names.rs`, and no label takes a value a client can choose.
 
 mod count;
+mod extra;
 mod histogram;
 mod labels;
 mod names;
@@ -19,6 +20,7 @@ use std::{
 };
 
 pub use count::{Count, Counts, PerWorker};
+pub use extra::{Extra, Tally};
 pub use histogram::{Histogram, Total};
 pub use labels::{Closed, Http2Closed, Lookup, Phase, Refused, Shaken, TunnelEnd, Unshaken};
 pub use names::{FAMILIES, Family, Type, metrics_markdown};
@@ -87,6 +89,7 @@ pub struct Metrics {
     events: Arc<Events>,
     config: Mutex<Applied>,
     certificates: Mutex<Vec<Expiry>>,
+    extra: Extra,
     version: &'static str,
 }
 
@@ -105,6 +108,7 @@ impl Metrics {
             events,
             config: Mutex::default(),
             certificates: Mutex::default(),
+            extra: Extra::new(workers),
             version: options.version,
         }
     }
@@ -133,6 +137,11 @@ impl Metrics {
     /// The statistics of requests that match no route.
     pub fn unmatched(&self) -> Arc<RouteStats> {
         Arc::clone(&self.unmatched)
+    }
+
+    /// The metrics of policies.
+    pub fn extra(&self) -> &Extra {
+        &self.extra
     }
 
     /// What is counted from any thread.

@@ -39,22 +39,34 @@ pub struct Family {
     pub help: &'static str,
 }
 
-const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
-    Family {
-        name,
-        kind: Type::Counter,
-        labels,
-        help,
+impl Family {
+    /// One that only grows.
+    pub const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Family {
+            name,
+            kind: Type::Counter,
+            labels,
+            help,
+        }
+    }
+
+    /// One that goes up and down.
+    pub const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Family {
+            name,
+            kind: Type::Gauge,
+            labels,
+            help,
+        }
     }
 }
 
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family::counter(name, labels, help)
+}
+
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
-    Family {
-        name,
-        kind: Type::Gauge,
-        labels,
-        help,
-    }
+    Family::gauge(name, labels, help)
 }
 
 const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
@@ -369,8 +381,8 @@ pub const FAMILIES: &[Family] = &[
     FILES,
 ];
 
-/// The text of `docs/reference/metrics.md`.
-pub fn metrics_markdown() -> String {
+/// The text of `docs/reference/metrics.md`; `more` are the families of policies, of which some may be the same.
+pub fn metrics_markdown(more: impl IntoIterator<Item = &'static Family>) -> String {
     let mut out = String::from(
         "# Metrics\n\n\
          The admin listener serves these at `/metrics` in the Prometheus text format, version 0.0.4.\n\n\
@@ -379,7 +391,12 @@ pub fn metrics_markdown() -> String {
          no route matches are counted as `_none`. Routes that were never used have no series yet.\n\n\
          | metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
-    for family in FAMILIES {
+    let mut told = std::collections::HashSet::new();
+    for family in FAMILIES
+        .iter()
+        .chain(more)
+        .filter(|family| told.insert(family.name))
+    {
         let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(
             out,
@@ -422,7 +439,7 @@ mod tests {
 
     #[test]
     fn the_reference_has_every_metric() {
-        let text = metrics_markdown();
+        let text = metrics_markdown(&[]);
         for family in FAMILIES {
             assert!(text.contains(&format!("| `{}` |", family.name)));
         }

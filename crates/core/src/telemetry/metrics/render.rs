@@ -31,7 +31,8 @@ impl Metrics {
         self.render_endpoints(&mut text);
         self.render_events(&mut text);
         self.render_process(&mut text);
-        text.0
+        self.extra().render(&mut text);
+        text.into_string()
     }
 
     fn render_routes(&self, text: &mut Text) {
@@ -319,10 +320,14 @@ fn gauge(sum: u64) -> u64 {
 }
 
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
-    fn family(&mut self, family: &Family) {
+    pub(super) fn into_string(self) -> String {
+        self.0
+    }
+
+    pub(super) fn family(&mut self, family: &Family) {
         let (name, help, kind) = (family.name, family.help, family.kind.name());
         // Writing to a string cannot fail, here and below.
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -333,7 +338,7 @@ impl Text {
         self.sample(family, &[], value);
     }
 
-    fn sample(&mut self, family: &Family, values: &[&str], value: impl Display) {
+    pub(super) fn sample(&mut self, family: &Family, values: &[&str], value: impl Display) {
         self.line(family, "", values, None, value);
     }
 

@@ -10,7 +10,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "plugins: {}\n",
-        "3:1 unknown section `plugins` | expected one of `listeners`, `named_policies`,",
+        "3:1 unknown section `plugins` | expected one of `consumers`, `listeners`, `named_policies`,",
     ),
     (
         "routes: [ a ]\n",

@@ -1,0 +1,103 @@
+//! Who may call: consumers and how they prove it.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Cidr;
+use super::types::{Secret, Timestamp};
+
+/// Somebody who calls: a partner, an application, a team.
+///
+/// One consumer may have many credentials, so that a key can be replaced while the old one still works.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Consumer {
+    /// Groups it belongs to, for `access` and for limits.
+    pub groups: Vec<String>,
+    /// Its plan, such as `free` or `paid`: limits may differ by it.
+    pub tier: Option<String>,
+    /// What else is to be known of it: `${consumer.label.NAME}` in templates.
+    pub labels: IndexMap<String, String>,
+    /// How it proves who it is.
+    pub credentials: Credentials,
+}
+
+/// How a consumer proves who it is: any one of these will do.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Credentials {
+    /// API keys, for `key_auth`.
+    pub keys: Vec<ApiKey>,
+    /// Names and hashes of passwords, for `basic_auth`.
+    pub passwords: Vec<Password>,
+    /// Secrets that both sides have, for `hmac_auth`.
+    pub secrets: Vec<SharedSecret>,
+    /// What an issuer of tokens calls it, for `jwt`, `introspection`, `oidc` and `ldap_auth`.
+    pub subjects: Vec<Subject>,
+    /// Client certificates, for `certificate_auth`.
+    pub certificates: Vec<CertificateSubject>,
+}
+
+/// An API key. The key itself is nowhere: only its SHA-256.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// What logs call it; unlike the key, it is no secret.
+    pub id: String,
+    /// The SHA-256 of the key, in 64 hexadecimal digits: `gatehouse key new` makes both.
+    pub sha256: String,
+    /// Until when it is good. Absent: for ever.
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+    /// What it may be used for, as the scopes of a token.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Addresses it may be used from. Empty: any.
+    #[serde(default)]
+    pub addresses: Vec<Cidr>,
+}
+
+/// A name and the hash of a password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Password {
+    /// The name to log in with. Absent: the consumer's.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The hash as htpasswd or `argon2` print it: `$2y$…`, `$2b$…` or `$argon2id$…`.
+    pub hash: String,
+}
+
+/// A secret that both sides have, to sign requests with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedSecret {
+    /// What the client calls it (`keyId`).
+    pub id: String,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// What an issuer of tokens calls a consumer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// The issuer (`iss`). Absent: any that the policy trusts.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// The name the issuer gives (`sub`, `client_id` or another claim that the policy names).
+    pub subject: String,
+}
+
+/// A client certificate; whoever shows one that fits and was verified is the consumer. All that are set must fit.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificateSubject {
+    /// The SHA-256 of the certificate in hexadecimal digits, colons allowed.
+    pub fingerprint: Option<String>,
+    /// The subject, such as `CN=orders,O=Example`.
+    pub subject: Option<String>,
+    /// One of its alternative names.
+    pub name: Option<String>,
+}

@@ -1,0 +1,170 @@
+//! Who calls: what all kinds of authentication share.
+//!
+//! A kind is an [`Authenticator`]: it looks at a request and finds a caller, finds nothing shown, or refuses what
+//! was shown. [`Authentication`] makes a policy of it: it lets an anonymous consumer stand in, puts the caller on
+//! the exchange, and tells the upstream.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use gatehouse_core::config::{Diagnostic, Template};
+use gatehouse_core::consumer::Consumer;
+use gatehouse_core::exchange::Exchange;
+use gatehouse_core::failure::{Code, Failure};
+use gatehouse_core::identity::{Identity, Proof};
+use gatehouse_core::policy::{Compile, Outcome, Policy, Step, Verdict};
+use gatehouse_http1 as http1;
+use indexmap::IndexMap;
+
+/// What a request showed: a caller, or nothing at all. What was shown and is not good is a failure.
+pub type Shown = Result<Option<Identity>, Failure>;
+
+/// What a request showed, to be awaited; bounded by the exchange's total time.
+pub type Later<'a> = Pin<Box<dyn Future<Output = Shown> + 'a>>;
+
+/// Finds out who calls by one kind of proof.
+pub trait Authenticator: Send + Sync {
+    /// Looks at what the request shows. None if that takes waiting: then [`Authenticator::authenticate_later`] is asked.
+    fn authenticate(&self, ex: &mut Exchange) -> Option<Shown>;
+
+    /// The same for what has to be waited for: another service, or work that would hold up the worker.
+    fn authenticate_later<'a>(&'a self, ex: &'a mut Exchange) -> Later<'a> {
+        let shown = self.authenticate(ex).unwrap_or(Ok(None));
+        Box::pin(async move { shown })
+    }
+
+    /// What to show, as `WWW-Authenticate` says it (RFC 9110 11.6.1); empty if there is no word for it.
+    fn challenge(&self) -> &str;
+
+    /// Takes the credential off the request, so that the upstream does not see it.
+    fn forget(&self, ex: &mut Exchange);
+}
+
+/// What the settings of all kinds have in common.
+pub struct Common {
+    /// Fields of the request that tell the upstream who calls.
+    pub forward: IndexMap<String, Template>,
+    /// Whether the credential is taken off the request.
+    pub hide_credential: bool,
+    /// The consumer that callers are who show nothing.
+    pub anonymous: Option<String>,
+}
+
+/// A policy that finds out who calls.
+pub struct Authentication {
+    authenticator: Arc<dyn Authenticator>,
+    forward: Vec<(Box<str>, Template)>,
+    hide_credential: bool,
+    anonymous: Option<Identity>,
+}
+
+impl Authentication {
+    /// Makes the policy of an authenticator.
+    #[allow(clippy::result_large_err, reason = "runs once a plan")]
+    pub fn compile(
+        authenticator: Arc<dyn Authenticator>,
+        common: Common,
+        cx: &mut Compile<'_>,
+    ) -> Result<Arc<dyn Policy>, Diagnostic> {
+        for name in common.forward.keys() {
+            if !http1::is_token(name.as_bytes()) {
+                let message = format!("`{name}` cannot be the name of a header field");
+                return Err(cx.error(&format!("forward.{name}"), message));
+            }
+            cx.reserve(name);
+        }
+        let anonymous = common.anonymous.map(|name| anonymous(&name, cx)).transpose()?;
+        let forward = common.forward.into_iter();
+        Ok(Arc::new(Self {
+            authenticator,
+            forward: forward.map(|(name, value)| (name.into(), value)).collect(),
+            hide_credential: common.hide_credential,
+            anonymous,
+        }))
+    }
+
+    fn conclude(&self, ex: &mut Exchange, shown: Shown) -> Outcome {
+        let identity = match shown? {
+            Some(identity) => {
+                if self.hide_credential {
+                    self.authenticator.forget(ex);
+                }
+                identity
+            }
+            None => match &self.anonymous {
+                Some(anonymous) => anonymous.clone(),
+                None => return Err(required(self.authenticator.challenge())),
+            },
+        };
+        ex.identity = Some(identity);
+        self.tell(ex);
+        Ok(Verdict::Continue)
+    }
+
+    /// Tells the upstream who calls; what has no value is not sent.
+    fn tell(&self, ex: &mut Exchange) {
+        let mut value = Vec::with_capacity(64);
+        for (name, template) in &self.forward {
+            value.clear();
+            template.render(&mut value, &mut |variable, out| ex.variable(variable, out));
+            // A claim may hold anything; what could not stand in a field is not sent.
+            let is_sound = value.iter().all(|b| *b >= b' ' && *b != 0x7f);
+            if !value.is_empty() && is_sound {
+                ex.request.head.headers.set_name(name.as_bytes(), &value);
+            }
+        }
+    }
+}
+
+impl Policy for Authentication {
+    fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
+        match self.authenticator.authenticate(ex) {
+            Some(shown) => self.conclude(ex, shown).into(),
+            None => Step::wait(async move {
+                let shown = self.authenticator.authenticate_later(ex).await;
+                self.conclude(ex, shown)
+            }),
+        }
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "runs once a plan")]
+fn anonymous(name: &str, cx: &Compile<'_>) -> Result<Identity, Diagnostic> {
+    let consumer: Option<&Arc<Consumer>> = cx.consumers.named(name);
+    let consumer = consumer
+        .ok_or_else(|| cx.error("anonymous", format!("there is no consumer `{name}`")))?
+        .clone();
+    Ok(Identity {
+        method: "anonymous",
+        proof: Arc::new(Proof::default()),
+        consumer: Some(consumer),
+    })
+}
+
+/// Nothing was shown.
+pub fn required(challenge: &str) -> Failure {
+    refused("Authentication required", challenge)
+}
+
+/// What was shown is not good; the caller reads `why`.
+pub fn refused(why: &'static str, challenge: &str) -> Failure {
+    let failure = Failure::new(Code::Unauthenticated).safe_detail(why);
+    if challenge.is_empty() {
+        return failure;
+    }
+    failure.header("www-authenticate", challenge.to_owned())
+}
+
+/// The fields that tell the upstream who calls, unless the document says otherwise.
+pub fn forwarded() -> IndexMap<String, Template> {
+    let fields = [
+        ("X-User-Id", "${identity.subject}"),
+        ("X-Scopes", "${identity.scopes}"),
+        ("X-Consumer", "${consumer.name}"),
+    ];
+    let fields = fields.into_iter();
+    fields
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect()
+}
