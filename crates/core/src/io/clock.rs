@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::Pace;
 use crate::failure::{Code, Failure};
 use crate::telemetry::metrics::{self, Shard};
 use crate::timer::{Deadline, Timers, Which};
@@ -194,6 +195,21 @@ impl Clock {
             self.metrics.timed_out(label);
             failure
         })
+    }
+
+    /// As [`Clock::wait`], for the client to read. What moves in the other direction is no excuse for a client that
+    /// reads nothing.
+    pub(crate) fn wait_to_write(
+        &self,
+        cx: &mut Context<'_>,
+        pace: &mut Pace,
+        after: Duration,
+    ) -> Poll<Failure> {
+        if pace.wait(self.now()) {
+            self.metrics.timed_out(Phase::Write.label());
+            return Poll::Ready(Phase::Write.failure());
+        }
+        self.wait(cx, Phase::Write, after)
     }
 
     /// As [`Clock::wait`], telling only which bound was hit.

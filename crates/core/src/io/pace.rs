@@ -35,9 +35,10 @@ impl Pace {
         }
     }
 
-    /// Begins to wait, unless that has begun already.
-    pub fn wait(&mut self, now: impl FnOnce() -> Instant) {
-        self.since.get_or_insert_with(now);
+    /// Begins to wait, unless that has begun already. True once nothing has moved for the idle time.
+    pub fn wait(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        now.saturating_duration_since(since) >= self.grace
     }
 
     /// Something moved: a wait, if there was one, is over. `bytes` are those of the message so far.
@@ -64,7 +65,7 @@ mod tests {
     /// Waits so long, then says that so many bytes moved in all.
     fn step(pace: &mut Pace, seconds: u64, bytes: u64) -> Result<(), TooSlow> {
         let start = Instant::now();
-        pace.wait(|| start);
+        pace.wait(start);
         pace.moved(bytes, || start + Duration::from_secs(seconds))
     }
 
@@ -79,6 +80,13 @@ mod tests {
         };
         assert_eq!(step(&mut pace, 10, 2001), Err(slow));
         assert_eq!(pace.moved(2002, Instant::now), Ok(()), "nobody waited");
+    }
+
+    #[test]
+    fn nothing_at_all_is_told_after_the_idle_time() {
+        let (mut pace, start) = (Pace::new(0, Duration::from_secs(10)), Instant::now());
+        let mut wait = |seconds| pace.wait(start + Duration::from_secs(seconds));
+        assert_eq!([wait(0), wait(9), wait(10)], [false, false, true]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::{PLAIN, gateway, in_front_of, with};
 use gatehouse_testkit::h2::frames::{Frames, GOAWAY, HEADERS, NO_ERROR, get};
-use gatehouse_testkit::h2::{Http2, Reason, request};
+use gatehouse_testkit::h2::{Builder, Http2, Reason, request};
+use gatehouse_testkit::wait::until;
 use gatehouse_testkit::{Feed, Gate, HttpBackend, Reply};
 
 #[test]
@@ -255,4 +256,28 @@ fn requests_on_their_way_when_the_end_is_announced_are_answered() {
     frames.until("an answer", |f| f.kind == HEADERS && f.stream == 3);
     drop(frames);
     assert!(gateway.wait_exit().success());
+}
+
+/// What goes on in one direction is no excuse for what stands still in the other.
+#[test]
+fn a_client_that_sends_and_reads_nothing_is_let_go() {
+    let backend = HttpBackend::scripted(|call| {
+        call.head(200, &[("Transfer-Encoding", "chunked")])?;
+        loop {
+            call.chunk(&"x".repeat(16 * 1024))?;
+        }
+    });
+    let gateway = with(&backend, "client: { timeouts: { write_idle: 1s } }\n");
+    let mut builder = Builder::new();
+    builder.initial_window_size(1024);
+    let http2 = Http2::connect_with(gateway.address(), &builder);
+    let mut stream = http2.send(request("POST", "/").body(()).unwrap(), false);
+    assert_eq!(stream.head().status(), 200);
+    until("the request to end", || stream.try_write(b"x", false).is_err());
+    let line = gateway.access_log(1).remove(0);
+    assert_eq!(line["code"], "client_gone");
+    assert!(line["bytes_in"].as_u64() > Some(0), "{line}");
+    gateway.wait_metric("gatehouse_timeouts_total", &[("phase", "client_write")], |n| {
+        n >= 1.0
+    });
 }

@@ -58,7 +58,7 @@ impl Incoming {
     }
 
     fn stalls(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        self.pace.wait(|| self.clock.now());
+        self.pace.wait(self.clock.now());
         self.clock.wait(cx, Phase::Body, self.idle).map(|f| f.close(true))
     }
 

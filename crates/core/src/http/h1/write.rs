@@ -95,9 +95,8 @@ fn wait_to_write(
     pace: &mut Pace,
     after: Duration,
 ) -> Poll<Result<(), SendError>> {
-    pace.wait(|| ex.clock.now());
     ex.clock
-        .wait(cx, Phase::Write, after)
+        .wait_to_write(cx, pace, after)
         .map(|failure| Err(SendError::Source(failure)))
 }
 

@@ -184,7 +184,7 @@ impl Source for Incoming {
                 Poll::Ready(Ok(None)) => self.ended = true,
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
                 Poll::Pending => {
-                    self.pace.wait(|| self.clock.now());
+                    self.pace.wait(self.clock.now());
                     return self.clock.wait(cx, Phase::Body, self.idle).map(Err);
                 }
             }

@@ -75,7 +75,7 @@ impl Client {
     pub(crate) async fn serve(self, worker: Rc<Worker>) {
         let plan = worker.plan();
         let guard = Guard::new(&worker.timers, &plan.client.http2);
-        let wire = Wire::new(self.stream, self.first, guard);
+        let wire = Wire::new(&worker, self.stream, self.first, guard);
         let Some(frames) = handshake(&wire, &plan.client, &self.clock).await else {
             return;
         };
@@ -131,7 +131,8 @@ async fn handshake(wire: &Wire, client: &ClientPlan, clock: &Clock) -> Option<Fr
         .initial_window_size(narrow(settings.stream_window.get()))
         .initial_connection_window_size(narrow(settings.connection_window.get()))
         .max_header_list_size(narrow(list as u64))
-        .max_pending_accept_reset_streams(settings.max_concurrent_streams as usize)
+        // As many as the guard lets through: it is the one that counts, and says so.
+        .max_pending_accept_reset_streams(settings.max_resets as usize)
         // The library would count over the whole life of a connection; `outward.rs` does it by windows.
         .max_local_error_reset_streams(None)
         .max_send_buffer_size(SEND_BUFFER);

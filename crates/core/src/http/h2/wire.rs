@@ -15,12 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::guard::{Breach, Guard};
 use super::outward::Outward;
 use crate::io::{Buffer, Stream};
+use crate::worker::Worker;
 
 /// Bytes gathered at most; more are written at once.
 const GATHERED: usize = 16 * 1024;
 
 struct Inner {
     stream: Stream,
+    worker: Rc<Worker>,
     /// What was read before the connection was known to be one of HTTP/2.
     first: Option<Buffer>,
     guard: Guard,
@@ -37,9 +39,10 @@ struct Inner {
 pub(crate) struct Wire(Rc<RefCell<Inner>>);
 
 impl Wire {
-    pub(super) fn new(stream: Stream, first: Option<Buffer>, guard: Guard) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, stream: Stream, first: Option<Buffer>, guard: Guard) -> Self {
         Self(Rc::new(RefCell::new(Inner {
             stream,
+            worker: worker.clone(),
             first,
             guard,
             outward: Outward::default(),
@@ -86,8 +89,10 @@ impl Inner {
             self.wrote(n)?;
             self.gathered.drain(..n);
         }
-        // An idle connection keeps none of it.
-        self.gathered = Vec::new();
+        // An idle connection keeps none of it; the next that writes takes it over.
+        if self.gathered.capacity() > 0 {
+            self.worker.keep_staging(std::mem::take(&mut self.gathered));
+        }
         self.stream.poll_flush(cx)
     }
 
@@ -102,6 +107,9 @@ impl Inner {
     fn write(&mut self, cx: &mut Context<'_>, runs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let length: usize = runs.iter().map(|run| run.len()).sum();
         if self.gathered.len() + length <= GATHERED {
+            if self.gathered.capacity() == 0 {
+                self.gathered = self.worker.spare_staging();
+            }
             for run in runs {
                 self.gathered.extend_from_slice(run);
             }

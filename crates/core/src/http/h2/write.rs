@@ -16,7 +16,7 @@ use crate::exchange::{ClientSide, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::h1::takes_upload;
 use crate::http::parts;
-use crate::io::{Pace, Phase};
+use crate::io::Pace;
 
 /// Bytes of a piece: what a frame of the usual size carries.
 const PIECE: usize = 16 * 1024;
@@ -102,8 +102,7 @@ impl Sending {
                 Poll::Ready(Ok(room)) => room,
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
                 Poll::Pending => {
-                    self.pace.wait(|| ex.clock().now());
-                    return ex.clock().wait(cx, Phase::Write, self.idle).map(Err);
+                    return ex.clock().wait_to_write(cx, &mut self.pace, self.idle).map(Err);
                 }
             };
             let piece = take(ex, body, room);

@@ -206,7 +206,7 @@ impl Source for Incoming {
                     head.status = 100;
                     self.client.send_interim(&head);
                 }
-                self.pace.wait(|| self.clock.now());
+                self.pace.wait(self.clock.now());
                 ready!(self.clock.wait(cx, Phase::Body, self.idle).map(Err))
             }
             Poll::Ready(arrived) => arrived,

@@ -14,7 +14,7 @@ use super::transport::{Marks, Send};
 use crate::exchange::{ClientSide, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::parts;
-use crate::io::{Clock, Pace, Phase};
+use crate::io::{Clock, Pace};
 
 /// The sending half of a request.
 pub(super) type Sender = RequestStream<Send<Bytes>, Bytes>;
@@ -56,9 +56,9 @@ async fn send(
     let head = head(ex, response, without_body);
     let write_idle = ex.plan.client.timeouts.write_idle;
     let clock = ex.clock.clone();
-    timely(&clock, write_idle, sender.send_response(head)).await?;
+    let mut pace = Pace::new(ex.plan.client.limits.min_rate, write_idle);
+    timely(&clock, &mut pace, write_idle, sender.send_response(head)).await?;
     if !without_body {
-        let mut pace = Pace::new(ex.plan.client.limits.min_rate, write_idle);
         let body = &mut response.body;
         loop {
             let more = poll_fn(|cx| match body.poll_more(cx) {
@@ -74,8 +74,7 @@ async fn send(
             let data = body.data();
             let piece = Bytes::copy_from_slice(data.get(..FRAME).unwrap_or(data));
             let n = piece.len();
-            pace.wait(|| clock.now());
-            timely(&clock, write_idle, sender.send_data(piece)).await?;
+            timely(&clock, &mut pace, write_idle, sender.send_data(piece)).await?;
             body.consume(n);
             clock.progress();
             ex.record.bytes_out += n as u64;
@@ -85,22 +84,23 @@ async fn send(
         }
         if let Some(trailers) = response.body.trailers() {
             let trailers = parts::trailers_out(trailers);
-            timely(&clock, write_idle, sender.send_trailers(trailers)).await?;
+            timely(&clock, &mut pace, write_idle, sender.send_trailers(trailers)).await?;
         }
     }
-    timely(&clock, write_idle, sender.finish()).await
+    timely(&clock, &mut pace, write_idle, sender.finish()).await
 }
 
 /// Waits for room at the client, no longer than it may take.
 async fn timely<T>(
     clock: &Clock,
+    pace: &mut Pace,
     after: Duration,
     work: impl Future<Output = Result<T, StreamError>>,
 ) -> Result<T, Failure> {
     let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(done.map_err(|error| Failure::new(Code::ClientGone).source(error))),
-        Poll::Pending => clock.wait(cx, Phase::Write, after).map(Err),
+        Poll::Pending => clock.wait_to_write(cx, pace, after).map(Err),
     })
     .await
 }
