@@ -59,7 +59,7 @@ impl Refused {
 
 /// What is counted as one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Client {
+pub(super) enum Client {
     V4(u32),
     /// The upper half of the address.
     V6(u64),

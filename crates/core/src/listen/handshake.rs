@@ -4,9 +4,12 @@
 //! turns: after each step everything else that is ready comes first, then the next handshake. How many may be under way
 //! is bounded, and so is the time of each. A client that says nothing yet counts for its time only.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -20,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::{Accept, TlsStream};
 
 use super::ListenerState;
+use super::admission::Client;
 use crate::http::respond;
 use crate::io::{Buffer, Clock, Phase, Stream, Tls};
 use crate::telemetry::metrics::{Shaken, Unshaken};
@@ -33,9 +37,14 @@ const BUSY: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
 /// Bytes read from a client that is being sent away, so that it reads why.
 const MOST_UNREAD: usize = 64 * 1024;
 
+/// Once half of the places are taken, no client gets more than this part of all of them: a few that never finish must
+/// not keep everybody else out.
+const SHARE: u32 = 16;
+
 /// The handshakes of one worker.
 pub(crate) struct Handshakes {
-    under_way: Rc<Cell<u32>>,
+    under_way: Rc<RefCell<HashMap<Client, u32>>>,
+    count: Rc<Cell<u32>>,
     /// One place, first come first served.
     turn: Semaphore,
 }
@@ -44,27 +53,48 @@ impl Default for Handshakes {
     fn default() -> Self {
         Self {
             under_way: Rc::default(),
+            count: Rc::default(),
             turn: Semaphore::new(1),
         }
     }
 }
 
 impl Handshakes {
-    fn begin(&self, most: u32) -> Option<UnderWay> {
-        let count = self.under_way.get();
-        (count < most).then(|| {
-            self.under_way.set(count + 1);
-            UnderWay(self.under_way.clone())
+    fn begin(&self, most: u32, client: Client) -> Option<UnderWay> {
+        let count = self.count.get();
+        let mut under_way = self.under_way.borrow_mut();
+        let own = under_way.get(&client).copied().unwrap_or(0);
+        let has_its_share = count >= most / 2 && own >= (most / SHARE).max(1);
+        if count >= most || has_its_share {
+            return None;
+        }
+        under_way.insert(client, own + 1);
+        self.count.set(count + 1);
+        Some(UnderWay {
+            under_way: self.under_way.clone(),
+            count: self.count.clone(),
+            client,
         })
     }
 }
 
 /// Counts a handshake while it lives.
-struct UnderWay(Rc<Cell<u32>>);
+struct UnderWay {
+    under_way: Rc<RefCell<HashMap<Client, u32>>>,
+    count: Rc<Cell<u32>>,
+    client: Client,
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.count.set(self.count.get() - 1);
+        let mut under_way = self.under_way.borrow_mut();
+        if let Entry::Occupied(mut own) = under_way.entry(self.client) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
     }
 }
 
@@ -86,6 +116,7 @@ pub(super) async fn shake(
     worker: &Worker,
     listener: &ListenerState,
     tls: &ServerTls,
+    peer: IpAddr,
     stream: Stream,
     first: Option<Buffer>,
 ) -> Option<(Stream, Box<TlsInfo>)> {
@@ -93,7 +124,7 @@ pub(super) async fn shake(
     let Stream::Tcp(tcp) = stream else { return None };
     let clock = Clock::new(&worker.timers, worker.metrics.clone());
     let after = worker.plan().client.timeouts.handshake;
-    let failed = match session(worker, tls, tcp, first, Wait { clock: &clock, after }).await {
+    let failed = match session(worker, tls, peer, tcp, first, Wait { clock: &clock, after }).await {
         Ok((session, info)) => {
             let how = Shaken {
                 is_tls13: info.version == "TLSv1.3",
@@ -128,6 +159,7 @@ pub(super) async fn shake(
 async fn session(
     worker: &Worker,
     tls: &ServerTls,
+    peer: IpAddr,
     tcp: TcpStream,
     first: Option<Buffer>,
     wait: Wait<'_>,
@@ -147,7 +179,8 @@ async fn session(
         }
         Some(_) => {}
     }
-    let Some(under_way) = worker.handshakes.begin(worker.plan().client.limits.handshakes) else {
+    let most = worker.plan().client.limits.handshakes;
+    let Some(under_way) = worker.handshakes.begin(most, peer.into()) else {
         worker.metrics.limit_hit("client.limits.handshakes");
         return Err(Failed {
             why: Unshaken::TooMany,
@@ -278,5 +311,25 @@ fn why(error: &io::Error, tls: &ServerTls) -> Unshaken {
         E::General(_) if tls.is_strict() => Unshaken::Name,
         E::General(_) | E::PeerIncompatible(_) | E::NoApplicationProtocol => Unshaken::NothingInCommon,
         _ => Unshaken::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_few_clients_do_not_take_all_places() {
+        let handshakes = Handshakes::default();
+        let client = |n: u8| Client::from(IpAddr::from(Ipv4Addr::new(10, 0, 0, n)));
+        let mut kept: Vec<_> = (0..64).map_while(|_| handshakes.begin(64, client(1))).collect();
+        assert_eq!(kept.len(), 32, "half of them, while nobody else asks");
+        kept.extend((0..64).map_while(|_| handshakes.begin(64, client(2))));
+        assert_eq!(kept.len(), 36, "then its share");
+        kept.extend((3..).map_while(|n| handshakes.begin(64, client(n))));
+        assert_eq!(kept.len(), 64, "and others have the rest");
+        drop(kept);
+        assert!(handshakes.under_way.borrow().is_empty() && handshakes.count.get() == 0);
     }
 }

@@ -325,15 +325,15 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
         local_port,
         first,
     } = arrival;
+    let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
     let tls = worker.plan().tls.get(&*listener.name).cloned();
     let (stream, tls, first) = match tls {
         None => (stream, None, first),
         Some(tls) => {
-            let (stream, info) = handshake::shake(&worker, &listener, &tls, stream, first).await?;
+            let (stream, info) = handshake::shake(&worker, &listener, &tls, ip, stream, first).await?;
             (stream, Some(info), None)
         }
     };
-    let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let connection = Rc::new(Connection {
         peer: ip,
