@@ -5,8 +5,8 @@
 
 use crate::action;
 use crate::exchange::{Exchange, Response};
-use crate::failure::Failure;
-use crate::http::{id, respond, screen};
+use crate::failure::{Code, Failure};
+use crate::http::{id, respond, screen, upgrade};
 
 /// Answers one request. Never fails: what goes wrong becomes a response.
 pub async fn handle(ex: &mut Exchange) -> Response {
@@ -14,6 +14,10 @@ pub async fn handle(ex: &mut Exchange) -> Response {
         Ok(response) => response,
         Err(failure) => respond::failure(ex, &failure),
     };
+    if upgrade::is_false_grant(ex, response.head.status) {
+        let failure = Failure::new(Code::UpgradeRefused).detail("answered without a switch of protocols");
+        response = respond::failure(ex, &failure);
+    }
     if !ex.ran.is_nothing() {
         unwind(ex, &mut response).await;
     }

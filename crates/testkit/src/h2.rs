@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub use h2::Reason;
 pub use h2::client::Builder;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 pub use http::request::Builder as Head;
 use http::{HeaderMap, Request, Response};
@@ -19,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::client::HOST;
-use crate::wait::{PATIENCE, until_some};
+use crate::wait::{PATIENCE, until, until_some};
 
 pub mod frames;
 
@@ -138,6 +139,19 @@ impl Http2 {
         })
     }
 
+    /// Asks for a tunnel by an extended CONNECT (RFC 8441), once the gateway has said that it knows it.
+    #[track_caller]
+    pub fn connect_to(&self, protocol: &'static str, path: &str, fields: &[(&'static str, &str)]) -> Stream {
+        until("the setting for extended CONNECT", || {
+            self.requests.is_extended_connect_protocol_enabled()
+        });
+        let mut head = request("CONNECT", path).extension(Protocol::from_static(protocol));
+        for (name, value) in fields {
+            head = head.header(*name, *value);
+        }
+        self.send(head.body(()).unwrap(), false)
+    }
+
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.send(request("GET", path).body(()).unwrap(), true).answer()
@@ -162,7 +176,7 @@ impl Http2 {
     /// Waits until no more requests are taken: the gateway said that it goes.
     #[track_caller]
     pub fn wait_going(&self) {
-        crate::wait::until("the gateway says that it goes", || {
+        until("the gateway says that it goes", || {
             let ready = self.requests.clone().ready();
             self.wait("whether requests are taken", ready).is_err()
         });

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
 use crate::backend::tcp::TcpBackend;
 use crate::client::Request;
 use crate::raw::Raw;
@@ -320,12 +322,31 @@ fn serve(stream: &TcpStream, seen: &Mutex<Seen>) -> io::Result<()> {
     Ok(())
 }
 
+/// What a server answers to a key (RFC 6455 4.2.2).
+fn accept_of(key: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    // 20 bytes: one of padding makes seven groups of three.
+    let padded = [hash.as_ref(), &[0]].concat();
+    let digits = padded.chunks(3).flat_map(|group| {
+        let bits = group
+            .iter()
+            .fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+        [18, 12, 6, 0].map(|shift| char::from(DIGITS[bits >> shift & 63]))
+    });
+    let mut accept: String = digits.take(27).collect();
+    accept.push('=');
+    accept
+}
+
 /// Answers a handshake with a 101, choosing the first subprotocol on offer.
 pub fn accept(mut stream: &TcpStream, head: &Head) -> io::Result<()> {
-    assert_eq!(head.headers.get("sec-websocket-key"), Some(KEY));
+    let key = head.headers.get("sec-websocket-key").expect("a key");
     let mut out = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {ACCEPT}\r\n"
+         Sec-WebSocket-Accept: {}\r\n",
+        accept_of(key)
     );
     if let Some(offered) = head.headers.get("sec-websocket-protocol") {
         let first = offered.split(',').next().unwrap_or_default().trim();

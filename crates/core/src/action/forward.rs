@@ -91,8 +91,10 @@ fn sticky_key(ex: &Exchange, by: &Sticky) -> Option<Vec<u8>> {
         Sticky::Header(name) => headers.find(name.as_bytes()).map(<[u8]>::to_vec),
         Sticky::Cookie(name) => crate::route::cookies(headers, name).next().map(<[u8]>::to_vec),
         Sticky::ClientIp => Some(ex.client_text().as_bytes().to_vec()),
-        // No policy finds a consumer yet.
-        Sticky::Consumer => None,
+        Sticky::Consumer => ex
+            .identity
+            .as_ref()
+            .map(|caller| caller.name().as_bytes().to_vec()),
     }
 }
 
@@ -107,6 +109,11 @@ pub(crate) async fn run(ex: &mut Exchange, forward: &Forward) -> Result<Response
     let Some((upstream, local)) = ex.record.upstream.and_then(|index| plan.upstream(index)) else {
         return Err(Failure::new(Code::Internal).detail("the route names no upstream"));
     };
+    if ex.upgrade.is_some() && upstream.transport.is_http2_only() {
+        // Only HTTP/1.1 can be switched from.
+        let failure = Failure::new(Code::UpgradeRefused).close(true);
+        return Err(failure.detail("the upstream is spoken HTTP/2 to, by its setting `protocol`"));
+    }
     bound(ex, upstream.timeouts.total);
 
     let stripped = rewrite(ex, &forward.path)?;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use gatehouse_http1::{Headers, Known, Method, RequestHead, Version, encode};
+use gatehouse_http1::{Headers, Known, Method, RequestHead, ResponseHead, Version, encode};
 
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
@@ -17,6 +17,7 @@ const KEY: &[u8] = b"sec-websocket-key";
 const ACCEPT: &[u8] = b"sec-websocket-accept";
 const VERSION: &[u8] = b"sec-websocket-version";
 const PROTOCOL: &[u8] = b"sec-websocket-protocol";
+const EXTENSIONS: &[u8] = b"sec-websocket-extensions";
 /// What a server appends to a key before it hashes it (RFC 6455 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -29,6 +30,8 @@ pub(crate) struct Upgrade {
     asked: Vec<Box<str>>,
     /// True if `Connection` names `upgrade`: else the field is not for us.
     is_nominated: bool,
+    /// True if it came as an extended CONNECT: then it is refused, or granted with a 2xx, and never ignored.
+    is_extended: bool,
     /// The one the route allows, once it was asked.
     chosen: Option<Box<str>>,
     /// What that route says of tunnels.
@@ -54,10 +57,43 @@ pub(crate) fn asked(head: &RequestHead) -> Option<Box<Upgrade>> {
             .headers
             .list(Known::Connection)
             .any(|option| option.eq_ignore_ascii_case(b"upgrade")),
+        is_extended: false,
         chosen: None,
         terms: None,
         far: None,
     }))
+}
+
+/// What an extended CONNECT asks for (RFC 8441 4, RFC 9220 3).
+///
+/// Its head was read as that of a GET, which is what the endpoint gets: with a key of our making, since there is none
+/// in these versions (RFC 8441 5.1).
+pub(crate) fn extended(protocol: &str, headers: &mut Headers, random: [u64; 2]) -> Box<Upgrade> {
+    if is_websocket(protocol) {
+        let [first, second] = random.map(u64::to_be_bytes);
+        headers.set_name(KEY, &base64(&[first, second].concat()));
+    }
+    Box::new(Upgrade {
+        asked: vec![protocol.into()],
+        is_nominated: true,
+        is_extended: true,
+        chosen: None,
+        terms: None,
+        far: None,
+    })
+}
+
+/// The answer to an extended CONNECT once its endpoint has switched: a 101 that is one no more (RFC 8441 5).
+pub(crate) fn grant(ex: &mut Exchange, head: &mut ResponseHead) {
+    head.status = 200;
+    head.headers.remove_name(ACCEPT);
+    ex.record.status = head.status;
+}
+
+/// True if an extended CONNECT was answered as if it were granted, though no endpoint has switched: what follows would
+/// be taken for the other protocol.
+pub(crate) fn is_false_grant(ex: &Exchange, status: u16) -> bool {
+    ex.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_extended) && (200..300).contains(&status)
 }
 
 /// Holds what the request asks for against what its route allows.
@@ -76,7 +112,8 @@ pub(crate) fn admit(ex: &mut Exchange, allowed: &Arc<TunnelPlan>) -> Result<(), 
     };
     let chosen = upgrade.asked.iter().map(|name| &**name).find(is_allowed);
     let Some(chosen) = chosen.map(Box::from) else {
-        let is_ignored = !upgrade.is_nominated || upgrade.asked.iter().all(|name| is_of_transport(name));
+        let is_ignored = !upgrade.is_extended
+            && (!upgrade.is_nominated || upgrade.asked.iter().all(|name| is_of_transport(name)));
         ex.upgrade = None;
         return if is_ignored {
             Ok(())
@@ -227,6 +264,21 @@ impl Upgrade {
         let expected = the_only(request, KEY).map(accept_of);
         if expected.is_none() || the_only(answer, ACCEPT) != expected.as_deref() {
             return Err("the 101 has not the `Sec-WebSocket-Accept` that the key asks for");
+        }
+        // What bytes behind a switch mean depends on the extensions (RFC 6455 9.1), so none may come from nowhere.
+        let name = |element: &[u8]| {
+            element
+                .split(|b| *b == b';')
+                .next()
+                .unwrap_or_default()
+                .trim_ascii()
+                .to_vec()
+        };
+        let is_offered = |one: &[u8]| {
+            elements(request, EXTENSIONS).any(|offered| name(offered).eq_ignore_ascii_case(&name(one)))
+        };
+        if !elements(answer, EXTENSIONS).all(is_offered) {
+            return Err("the 101 names an extension that was not offered");
         }
         let mut protocols = answer.find_all(PROTOCOL);
         match protocols.next() {

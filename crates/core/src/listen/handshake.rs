@@ -71,7 +71,7 @@ impl Handshakes {
         under_way.insert(client, own + 1);
         self.count.set(count + 1);
         Some(UnderWay {
-            under_way: self.under_way.clone(),
+            by_client: self.under_way.clone(),
             count: self.count.clone(),
             client,
         })
@@ -80,7 +80,7 @@ impl Handshakes {
 
 /// Counts a handshake while it lives.
 struct UnderWay {
-    under_way: Rc<RefCell<HashMap<Client, u32>>>,
+    by_client: Rc<RefCell<HashMap<Client, u32>>>,
     count: Rc<Cell<u32>>,
     client: Client,
 }
@@ -88,7 +88,7 @@ struct UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.count.set(self.count.get() - 1);
-        let mut under_way = self.under_way.borrow_mut();
+        let mut under_way = self.by_client.borrow_mut();
         if let Entry::Occupied(mut own) = under_way.entry(self.client) {
             *own.get_mut() -= 1;
             if *own.get() == 0 {

@@ -67,6 +67,11 @@ impl Transport {
         self.may_multiplex
     }
 
+    /// True if its endpoints are spoken nothing but HTTP/2 to.
+    pub(crate) fn is_http2_only(&self) -> bool {
+        self.protocol == UpstreamProtocol::Http2
+    }
+
     /// True if `only_http1` would be refused: the endpoint is to be spoken HTTP/2 to.
     fn wants_http2(&self, url: &EndpointUrl) -> bool {
         match self.protocol {

@@ -26,6 +26,7 @@ mod http2;
 mod http2_ends;
 mod http2_floods;
 mod http2_strict;
+mod http2_tunnels;
 mod http3;
 mod ipv6;
 mod keepalive;

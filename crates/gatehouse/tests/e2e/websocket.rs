@@ -229,6 +229,18 @@ fn an_endpoint_that_refuses_answers_like_any_other() {
 }
 
 #[test]
+fn an_upstream_of_http2_only_is_not_asked() {
+    let backend = HttpBackend::start();
+    let gateway = with_upstream(&backend.url(), "protocol: http2");
+    let response = websocket::refused(gateway.address(), &handshake("/"));
+    assert_eq!(
+        (response.status, response.code().as_str()),
+        (403, "upgrade_refused")
+    );
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
 fn an_answer_that_does_not_fit_is_a_502() {
     let ok = format!("Sec-WebSocket-Accept: {}\r\n", websocket::ACCEPT);
     let both = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
@@ -242,6 +254,7 @@ fn an_answer_that_does_not_fit_is_a_502() {
         format!("Upgrade: websocket, chat\r\nConnection: Upgrade\r\n{ok}"),
         format!("{both}{ok}Sec-WebSocket-Protocol: mqtt\r\n"),
         format!("{both}{ok}Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: chat\r\n"),
+        format!("{both}{ok}Sec-WebSocket-Extensions: permessage-deflate\r\n"),
         format!("{both}{ok}Transfer-Encoding: chunked\r\n"),
     ];
     let backend = HttpBackend::start();

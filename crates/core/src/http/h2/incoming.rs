@@ -30,6 +30,8 @@ pub(super) enum Outgoing {
     Head(SendResponse<Piece>),
     /// What follows the final head.
     Body(SendStream<Piece>),
+    /// Nothing: another has taken it over.
+    Taken,
 }
 
 /// The client's side of one exchange.
@@ -63,6 +65,15 @@ impl Side {
         match &mut *self.outgoing.borrow_mut() {
             Outgoing::Head(respond) => respond.send_reset(reason),
             Outgoing::Body(stream) => stream.send_reset(reason),
+            Outgoing::Taken => {}
+        }
+    }
+
+    /// What follows the final head, for whoever goes on from here.
+    pub fn take(&self) -> Option<SendStream<Piece>> {
+        match std::mem::replace(&mut *self.outgoing.borrow_mut(), Outgoing::Taken) {
+            Outgoing::Body(stream) => Some(stream),
+            Outgoing::Head(_) | Outgoing::Taken => None,
         }
     }
 }
@@ -79,6 +90,7 @@ impl ClientSide for Side {
         match &mut *self.outgoing.borrow_mut() {
             Outgoing::Head(respond) => respond.poll_reset(cx).map(|_| ()),
             Outgoing::Body(stream) => stream.poll_reset(cx).map(|_| ()),
+            Outgoing::Taken => Poll::Pending,
         }
     }
 }

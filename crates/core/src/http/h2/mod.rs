@@ -10,6 +10,7 @@ mod outward;
 mod piece;
 mod signal;
 mod stream;
+mod switch;
 mod wire;
 mod write;
 
@@ -135,7 +136,9 @@ async fn handshake(wire: &Wire, client: &ClientPlan, clock: &Clock) -> Option<Fr
         .max_pending_accept_reset_streams(settings.max_resets as usize)
         // The library would count over the whole life of a connection; `outward.rs` does it by windows.
         .max_local_error_reset_streams(None)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        // RFC 8441: whether a route allows it is for the route to say.
+        .enable_connect_protocol();
     let mut handshake = pin!(builder.handshake::<_, Piece>(wire.clone()));
     poll_fn(|cx| {
         let done = handshake.as_mut().poll(cx).map(Result::ok);

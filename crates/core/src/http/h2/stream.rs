@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use ::http::request;
 use gatehouse_http1::{HeadError, Version};
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 
 use super::incoming::{Incoming, Side};
 use super::piece::Piece;
+use super::switch;
 use super::wire::Wire;
 use super::write;
 use crate::body::Body;
@@ -20,6 +22,7 @@ use crate::exchange::{ClientSide, Connection, Exchange, Request};
 use crate::failure::{Code, Failure};
 use crate::http::h1;
 use crate::http::parts;
+use crate::http::upgrade;
 use crate::io::{Clock, Total};
 use crate::proxy;
 use crate::worker::Worker;
@@ -47,11 +50,22 @@ pub(super) async fn serve(
         head: worker.spare_request(),
         body: Body::Empty,
     };
-    let read = parts::request(&parts, Version::Http2, &plan.client.head, &mut request.head);
+    let protocol = parts.extensions.get::<Protocol>().cloned();
+    let is_extended = protocol.is_some();
+    let read = parts::request(
+        &parts,
+        Version::Http2,
+        is_extended,
+        &plan.client.head,
+        &mut request.head,
+    );
     // What follows is written anew from our own form.
     drop(parts);
     clock.begin_total(Total::Exchange, plan.client.timeouts.total);
-    if let Ok(declared) = &read
+    let mut tunnel = None;
+    if is_extended {
+        tunnel = Some(body);
+    } else if let Ok(declared) = &read
         && !body.is_end_stream()
     {
         let source = Incoming::new(body, side.clone(), clock.clone(), *declared, &plan.client);
@@ -66,6 +80,10 @@ pub(super) async fn serve(
         ex.close();
         return;
     }
+    if let (Some(protocol), Ok(_)) = (&protocol, &read) {
+        let headers = &mut ex.request.head.headers;
+        ex.upgrade = Some(upgrade::extended(protocol.as_str(), headers, worker.random()));
+    }
     let response = match read {
         Ok(_) => h1::answer(&mut ex).await,
         Err(error @ HeadError::Malformed(_)) => {
@@ -78,6 +96,12 @@ pub(super) async fn serve(
         }
         Err(error) => proxy::refuse(&mut ex, &h1::head_failure(&error)),
     };
+    if let Some(body) = tunnel
+        && ex.upgrade.is_some()
+        && response.head.status == 101
+    {
+        return Box::pin(switch::serve(ex, side, body, response)).await;
+    }
     write::response(&mut ex, &side, response).await;
     clock.end_total();
     ex.record.bytes_in = side.body_bytes.get();

@@ -183,7 +183,7 @@ fn assemble(
     if let Some(why) = marks.malformed.get() {
         return Err(HeadError::Malformed(why));
     }
-    parts::request(request, Version::Http3, limits, head)
+    parts::request(request, Version::Http3, false, limits, head)
 }
 
 /// What comes behind the head.
