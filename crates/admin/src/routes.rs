@@ -1,6 +1,7 @@
 //! What there is to ask: `/livez`, `/readyz`, `/startupz` and `/metrics`, all of them read only.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -14,8 +15,8 @@ use axum::{
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-            X_FRAME_OPTIONS,
+            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+            X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
         },
     },
     middleware::{self, Next},
@@ -27,7 +28,7 @@ use tokio::{sync::Mutex, task, time};
 use crate::AdminState;
 
 /// The application; each request is answered within `patience`.
-pub(crate) fn router(state: AdminState, patience: Duration) -> Router {
+pub(crate) fn router(state: AdminState, patience: Duration, hosts: Hosts) -> Router {
     let shared = Arc::new(Shared {
         state,
         started: AtomicBool::new(false),
@@ -40,9 +41,36 @@ pub(crate) fn router(state: AdminState, patience: Duration) -> Router {
         .route("/metrics", get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .layer(middleware::from_fn(move |request, next| {
-            answer(patience, request, next)
+            answer(patience, hosts, request, next)
         }))
         .with_state(shared)
+}
+
+/// What requests may name as their host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hosts {
+    /// Anything: other means decide who reaches the listener.
+    Any,
+    /// `localhost` and addresses. A page in somebody's browser may have its own name lead to this machine (DNS
+    /// rebinding), but it cannot make the browser send another name than its own.
+    Local,
+}
+
+impl Hosts {
+    fn allows(self, request: &Request) -> bool {
+        let Hosts::Local = self else { return true };
+        let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        // HTTP/1.0 and tools that send none are no browsers.
+        let Some(host) = named.filter(|host| !host.is_empty()) else {
+            return true;
+        };
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        name.eq_ignore_ascii_case("localhost") || address.unwrap_or(name).parse::<IpAddr>().is_ok()
+    }
 }
 
 struct Shared {
@@ -122,10 +150,15 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-async fn answer(patience: Duration, request: Request, next: Next) -> Response {
-    let mut response = match time::timeout(patience, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "timed out\n").into_response(),
+async fn answer(patience: Duration, hosts: Hosts, request: Request, next: Next) -> Response {
+    let mut response = if hosts.allows(&request) {
+        match time::timeout(patience, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "timed out\n").into_response(),
+        }
+    } else {
+        let text = "this listener goes by `localhost` or an address\n";
+        (StatusCode::MISDIRECTED_REQUEST, text).into_response()
     };
     response.headers_mut().extend(HEADERS);
     response

@@ -24,7 +24,10 @@ use tokio::{
     time,
 };
 
-use crate::{AdminState, routes};
+use crate::{
+    AdminState,
+    routes::{self, Hosts},
+};
 
 /// Where the admin listener accepts. Bound by the caller, so that a failure to bind stops the start.
 #[derive(Debug)]
@@ -33,6 +36,18 @@ pub enum Listener {
     Tcp(std::net::TcpListener),
     /// A path; who may connect is a matter of its permissions.
     Unix(std::os::unix::net::UnixListener),
+}
+
+impl Listener {
+    /// What requests to it may name as their host.
+    fn hosts(&self) -> Hosts {
+        match self {
+            Listener::Tcp(listener) if listener.local_addr().is_ok_and(|at| at.ip().is_loopback()) => {
+                Hosts::Local
+            }
+            _ => Hosts::Any,
+        }
+    }
 }
 
 impl From<std::net::TcpListener> for Listener {
@@ -90,8 +105,10 @@ pub async fn serve(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let router = routes::router(state, limits.request_timeout);
-    match listener.into() {
+    let listener = listener.into();
+    let hosts = listener.hosts();
+    let router = routes::router(state, limits.request_timeout, hosts);
+    match listener {
         Listener::Tcp(listener) => {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;

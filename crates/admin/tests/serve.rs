@@ -66,7 +66,7 @@ impl Server {
     }
 
     async fn get(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         raw(self.connect().await, request.as_bytes()).await
     }
 }
@@ -111,7 +111,7 @@ async fn metrics_are_prometheus_text_and_all_answers_are_guarded() {
     assert_eq!(status(&missing), "404");
     let posted = raw(
         server.connect().await,
-        b"POST /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        b"POST /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     )
     .await;
     assert_eq!(status(&posted), "405");
@@ -136,7 +136,7 @@ async fn heads_are_bounded_in_size_and_time() {
     };
     let server = start(limits);
     let large = format!(
-        "GET /livez HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n",
         "y".repeat(100_000)
     );
     let answer = raw(server.connect().await, large.as_bytes()).await;
@@ -145,7 +145,11 @@ async fn heads_are_bounded_in_size_and_time() {
     raw(server.connect().await, b"").await;
     raw(server.connect().await, b"GET /livez HTTP/1.1\r\n").await;
     // And idle after an answer.
-    let kept = raw(server.connect().await, b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let kept = raw(
+        server.connect().await,
+        b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    )
+    .await;
     assert_eq!(status(&kept), "200");
 }
 
@@ -172,13 +176,13 @@ async fn more_connections_than_allowed_wait_while_all_are_busy() {
     };
     let served = tokio::spawn(serve(listener, state, limits, std::future::pending()));
     let mut busy = TcpStream::connect(address).await.unwrap();
-    busy.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    busy.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
     begins.recv().await.unwrap();
     let mut second = TcpStream::connect(address).await.unwrap();
     second
-        .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
     for _ in 0..100 {
@@ -234,7 +238,7 @@ async fn a_slow_answer_is_given_up() {
     let stream = TcpStream::connect(address).await.unwrap();
     let answer = raw(
         stream,
-        b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     )
     .await;
     assert_eq!(status(&answer), "503");
@@ -246,7 +250,7 @@ async fn a_slow_answer_is_given_up() {
 async fn stopping_ends_idle_connections_and_the_server() {
     let server = start(Limits::default());
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut some = [0; 12];
@@ -274,10 +278,39 @@ async fn serves_on_a_unix_socket() {
     let stream = UnixStream::connect(&path).await.unwrap();
     let answer = raw(
         stream,
-        b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     )
     .await;
     assert_eq!((status(&answer), body(&answer)), ("200", "ok\n"));
     served.abort();
     std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_name_from_elsewhere_is_not_answered() {
+    let server = start(Limits::default());
+    let ask = async |host: &str| {
+        let request = format!("GET /livez HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let answer = raw(server.connect().await, request.as_bytes()).await;
+        status(&answer).to_owned()
+    };
+    for host in [
+        "localhost",
+        "LOCALHOST:9900",
+        "127.0.0.1:9900",
+        "[::1]:9900",
+        "10.0.0.1",
+    ] {
+        assert_eq!(ask(host).await, "200", "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9900",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:80",
+    ] {
+        assert_eq!(ask(host).await, "421", "{host}");
+    }
+    let old = raw(server.connect().await, b"GET /livez HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status(&old), "200");
 }

@@ -28,6 +28,7 @@ fn line(timestamp: Stamp) -> Line<'static> {
         overhead: 41_238,
         upstream_time: Some(1_793_329),
         api_key: None,
+        consumer: None,
         user_agent: Some(
             b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
         ),

@@ -199,6 +199,11 @@ impl Server {
         self.gateway.telemetry().metrics.events().reloaded(false);
     }
 
+    /// Notes that the document is again the one that runs.
+    pub fn reload_mended(&self) {
+        self.gateway.telemetry().metrics.events().mended();
+    }
+
     /// Puts another document to work; its routes are taken out of it. On any error everything stays as it was.
     pub async fn reload(
         &mut self,

@@ -88,7 +88,10 @@ impl Admin {
     pub(crate) fn prepare(config: &Config, inherited: &mut Inherited) -> anyhow::Result<Option<Side>> {
         let address = config.admin.address.as_ref();
         address
-            .map(|address| Side::prepare(Role::Admin, "admin", address, inherited))
+            .map(|address| {
+                let side = Side::prepare(Role::Admin, "admin", address, inherited);
+                side.context("no admin listener (`admin.address` says where, or `off`)")
+            })
             .transpose()
     }
 

@@ -66,7 +66,9 @@ impl Control {
             return Ok(None);
         };
         let address = Address::Unix(path.clone());
-        Side::prepare(Role::Upgrade, "upgrade", &address, inherited).map(Some)
+        let side = Side::prepare(Role::Upgrade, "upgrade", &address, inherited);
+        side.map(Some)
+            .context("no socket for upgrades (`process.upgrade.socket`)")
     }
 
     /// Begins to listen.

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use gatehouse_core::config::{self, Config, Diagnostic, Loaded, Reader, Sources};
+use gatehouse_core::config::{self, Config, Diagnostic, Diagnostics, Loaded, Reader, Severity, Sources};
 use gatehouse_core::failure::failures_markdown;
 use gatehouse_core::plan::{Plan, lint};
 use gatehouse_core::policy::Kind;
@@ -14,6 +14,7 @@ use gatehouse_policies::KINDS;
 
 use serde_json::Value;
 
+use crate::log;
 use crate::reference::{Inputs, KindInput};
 use crate::run::Source;
 
@@ -26,10 +27,12 @@ pub(crate) struct Document {
     /// The files it was read from.
     files: Vec<PathBuf>,
     sources: Sources,
+    /// What is doubtful about it, until somebody was told.
+    doubts: Diagnostics,
 }
 
 impl Document {
-    /// Loads and lints; warnings are printed. `Err`: what is wrong, already printed.
+    /// Loads and lints; see [`Document::tell`] for warnings. `Err`: what is wrong, already printed.
     pub(crate) fn load(source: &Source) -> Result<Self, Bad> {
         let loaded = match source {
             Source::File(file) => config::load(file),
@@ -53,8 +56,8 @@ impl Document {
             diagnostics.extend(lint::lint(&config, &stage));
             diagnostics.locate(&sources);
         }
-        say(&diagnostics.render(&sources));
         if failed {
+            tell(&diagnostics, &sources);
             return Err(Bad { files: watch });
         }
         let hash = hash(&sources);
@@ -64,7 +67,13 @@ impl Document {
             hash,
             files: watch,
             sources,
+            doubts: diagnostics,
         })
+    }
+
+    /// Prints what is doubtful about it, once.
+    pub(crate) fn tell(&mut self) {
+        tell(&std::mem::take(&mut self.doubts), &self.sources);
     }
 
     /// The files it was read from, and those that it names, as far as they were asked for.
@@ -76,10 +85,10 @@ impl Document {
 
     /// Prints what is wrong with the document beyond its text.
     pub(crate) fn report(&self, diagnostics: Vec<Diagnostic>) {
-        let mut all = config::Diagnostics::default();
+        let mut all = Diagnostics::default();
         all.extend(diagnostics);
         all.locate(&self.sources);
-        say(&all.render(&self.sources));
+        tell(&all, &self.sources);
     }
 
     /// Compiles it without running it. `None`: what is wrong was printed.
@@ -100,7 +109,8 @@ pub(crate) struct Bad {
 
 /// Loads and compiles a file; `None` if it is not good, which was printed.
 pub(crate) fn checked(file: &Path) -> Option<(Document, Plan)> {
-    let document = Document::load(&Source::File(file.to_owned())).ok()?;
+    let mut document = Document::load(&Source::File(file.to_owned())).ok()?;
+    document.tell();
     let plan = document.compile()?;
     Some((document, plan))
 }
@@ -119,6 +129,24 @@ fn hash(sources: &Sources) -> String {
         file.text().hash(&mut hasher);
     }
     format!("{:016x}", hasher.finish())
+}
+
+/// Where the log goes, and as it is written: as excerpts for people, or as lines of JSON like all others.
+fn tell(diagnostics: &Diagnostics, sources: &Sources) {
+    if log::format() != Some(log::Format::Json) {
+        return say(&diagnostics.render(sources));
+    }
+    for one in diagnostics.iter() {
+        let Diagnostic { path, message, .. } = one;
+        let (hint, help) = (one.hint.as_deref(), one.help.as_deref());
+        let place = one.place.as_ref();
+        let file = place.map(|place| place.file.as_str());
+        let (line, column) = place.map(|place| (place.line, place.column)).unzip();
+        match one.severity {
+            Severity::Error => tracing::error!(path, file, line, column, hint, help, "{message}"),
+            Severity::Warning => tracing::warn!(path, file, line, column, hint, help, "{message}"),
+        }
+    }
 }
 
 /// To standard error, whole; if that is gone there is nobody to tell.

@@ -5,9 +5,9 @@
 //! The level can be changed while the process runs, the format cannot.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -40,6 +40,13 @@ pub(crate) struct Log {
     written: Receiver<()>,
 }
 
+static STARTED: OnceLock<Format> = OnceLock::new();
+
+/// How lines look; none if the log was not started.
+pub(crate) fn format() -> Option<Format> {
+    STARTED.get().copied()
+}
+
 /// Starts the log. `level` is `error`, `warn`, `info`, `debug`, `trace` or `off`, alone or with levels
 /// for single modules: `info,gatehouse_core::upstream=debug`. Call it once.
 ///
@@ -58,6 +65,7 @@ pub(crate) fn start(level: &str, format: Format) -> anyhow::Result<Log> {
         .with(lines)
         .try_init()
         .context("cannot start the log")?;
+    let _ = STARTED.set(format);
     Ok(Log {
         filter: handle,
         queue,

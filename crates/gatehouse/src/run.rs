@@ -67,13 +67,14 @@ fn start(
     predecessor: Option<&Predecessor>,
 ) -> anyhow::Result<ExitCode> {
     let program = upgrade::own_program().context("cannot tell which program this is")?;
-    let Ok(document) = Document::load(&options.source) else {
+    let Ok(mut document) = Document::load(&options.source) else {
         bail!("the configuration cannot be used");
     };
     let log = log::start(
         document.config.process.log.level.as_str(),
         format(&document.config),
     )?;
+    document.tell();
     descriptors::raise();
     let runtime = Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
@@ -175,6 +176,8 @@ impl Kept {
 pub(crate) struct Running {
     options: Options,
     pub(crate) kept: Kept,
+    /// True if the configuration as it is now could not be taken.
+    is_behind: bool,
     pub(crate) log: Rc<Log>,
     watch: Option<Watch>,
     changes: mpsc::Receiver<()>,
@@ -260,6 +263,7 @@ impl Running {
         let running = Self {
             options,
             kept,
+            is_behind: false,
             log: Rc::new(log),
             watch,
             changes,
@@ -301,7 +305,12 @@ impl Running {
     /// After a change in a watched folder, which need not be one of ours.
     async fn reload_if_changed(&mut self) {
         match Document::load(&self.options.source) {
-            Ok(document) if document.hash == self.kept.hash && !self.kept.files.changed() => {}
+            Ok(document) if document.hash == self.kept.hash && !self.kept.files.changed() => {
+                if std::mem::take(&mut self.is_behind) {
+                    self.server.reload_mended();
+                    tracing::info!("the configuration is again the one that runs");
+                }
+            }
             loaded => self.take(loaded).await,
         }
     }
@@ -322,11 +331,13 @@ impl Running {
         let mut document = match loaded {
             Ok(document) => document,
             Err(bad) => {
+                self.is_behind = true;
                 self.server.reload_failed();
                 tracing::error!("configuration not changed: the new one has errors");
                 return self.watch_files(bad.files);
             }
         };
+        document.tell();
         let mut kept = Kept::of(&document);
         let outcome = self
             .server
@@ -334,6 +345,7 @@ impl Running {
             .await;
         // Also if it is bad: a change of a file that it names may mend it.
         self.watch_files(document.files());
+        self.is_behind = outcome.is_err();
         match outcome {
             Ok(()) => {
                 document.report(self.server.gateway().plan().warnings.clone());

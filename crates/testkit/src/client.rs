@@ -171,6 +171,12 @@ impl Client {
     }
 }
 
+/// A GET to an admin listener, which answers only to `localhost` and addresses.
+#[track_caller]
+pub fn ask_admin(to: SocketAddr, target: &str) -> Response {
+    once(to, &Request::get(target).host("localhost"))
+}
+
 /// One request on a connection of its own.
 #[track_caller]
 pub fn once(to: SocketAddr, request: &Request) -> Response {

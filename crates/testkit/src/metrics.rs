@@ -30,7 +30,7 @@ impl Metrics {
     /// Asks `/metrics` of the admin listener.
     #[track_caller]
     pub fn scrape(admin: SocketAddr) -> Self {
-        let response = crate::client::get(admin, "/metrics");
+        let response = crate::client::ask_admin(admin, "/metrics");
         assert_eq!(response.status, 200, "{response:?}");
         Self::parse(&response.text()).unwrap_or_else(|e| panic!("{e}"))
     }

@@ -66,7 +66,7 @@ pub struct ClientLimits {
     /// Fields in a head. Above: `431`. From 1 to 10000.
     #[schemars(range(min = 1, max = 10_000))]
     pub fields: u32,
-    /// Bytes of the request target. Above: `414`.
+    /// Bytes of the request target; never more than `head`, whatever is written here. Above: `414`.
     pub target: Size,
     /// Bytes of a request's body. Above: `413`. A route may say otherwise.
     pub body: Size,

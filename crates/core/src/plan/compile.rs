@@ -295,7 +295,7 @@ fn client(client: &config::Client) -> ClientPlan {
         head: head(
             limits.head,
             limits.fields,
-            usize::try_from(limits.target.get()).unwrap_or(usize::MAX),
+            usize::try_from(limits.target.min(limits.head).get()).unwrap_or(usize::MAX),
         ),
         http2: client.http2.clone(),
         underscores: client.underscores,

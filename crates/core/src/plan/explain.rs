@@ -4,6 +4,12 @@ use std::fmt::Write as _;
 
 use super::Plan;
 
+/// So many of something, as one says it.
+fn counted(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
+}
+
 impl Plan {
     /// A table of all routes in the computed order: what `gatehouse routes` prints. A route with several
     /// hosts has a row for each.
@@ -16,10 +22,10 @@ impl Plan {
         for (i, row) in self.table.explain().enumerate() {
             let mut conditions = Vec::new();
             if row.headers > 0 {
-                conditions.push(format!("{} header", row.headers));
+                conditions.push(counted(row.headers, "condition"));
             }
             if row.query > 0 {
-                conditions.push(format!("{} query", row.query));
+                conditions.push(counted(row.query, "query parameter"));
             }
             conditions.extend(row.version.map(|version| format!("version {version}")));
             let methods = if row.methods.is_empty() {

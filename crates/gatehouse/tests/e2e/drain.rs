@@ -51,8 +51,8 @@ fn requests_under_way_are_finished() {
     gateway.signal("TERM");
     until("no new connections", || Raw::try_connect(address).is_err());
     // Whoever balances load must see that it is going, while it still works.
-    assert_eq!(client::get(admin, "/readyz").status, 503);
-    assert_eq!(client::get(admin, "/livez").status, 200);
+    assert_eq!(client::ask_admin(admin, "/readyz").status, 503);
+    assert_eq!(client::ask_admin(admin, "/livez").status, 200);
 
     idle.raw.expect_closed();
     feed.push("still here");
@@ -97,7 +97,7 @@ fn not_ready_comes_first_and_nothing_else_changes_meanwhile() {
     assert_eq!(kept.get("/").status, 200);
     gateway.signal("TERM");
     until("not ready", || {
-        client::get(gateway.admin(), "/readyz").status == 503
+        client::ask_admin(gateway.admin(), "/readyz").status == 503
     });
     for response in [kept.get("/"), client::get(gateway.address(), "/")] {
         assert_eq!(response.status, 200);

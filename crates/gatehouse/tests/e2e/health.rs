@@ -9,10 +9,10 @@ fn probes_answer_when_the_gateway_serves() {
     let backend = HttpBackend::start();
     let gateway = in_front_of(&backend);
     for path in ["/livez", "/readyz", "/startupz"] {
-        let response = client::get(gateway.admin(), path);
+        let response = client::ask_admin(gateway.admin(), path);
         assert_eq!(response.status, 200, "{path}: {response:?}");
     }
-    assert_eq!(client::get(gateway.admin(), "/nowhere").status, 404);
+    assert_eq!(client::ask_admin(gateway.admin(), "/nowhere").status, 404);
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn a_bad_configuration_does_not_make_it_unready() {
     let backend = HttpBackend::start();
     let gateway = in_front_of(&backend);
     gateway.reload_refused("listeners: [");
-    assert_eq!(client::get(gateway.admin(), "/readyz").status, 200);
+    assert_eq!(client::ask_admin(gateway.admin(), "/readyz").status, 200);
     assert_eq!(client::get(gateway.address(), "/").status, 200);
 }
 

@@ -201,7 +201,7 @@ fn an_upload_waits_for_an_upstream_that_does_not_read() {
         match stream.write_some(&body[sent..end]) {
             0 => {
                 still += 1;
-                assert_eq!(client::get(gateway.admin(), "/livez").status, 200);
+                assert_eq!(client::ask_admin(gateway.admin(), "/livez").status, 200);
             }
             n => (sent, still) = (sent + n, 0),
         }

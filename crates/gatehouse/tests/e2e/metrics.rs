@@ -197,7 +197,7 @@ fn the_process_tells_about_itself() {
         assert!(metrics.sum(name, &[]) > 0.0, "{name}:\n{}", metrics.text);
     }
     assert!(is(metrics.sum("gatehouse_workers", &[]), 2));
-    let response = client::get(gateway.admin(), "/metrics");
+    let response = client::ask_admin(gateway.admin(), "/metrics");
     assert!(
         response.header("content-type").unwrap().starts_with("text/plain"),
         "{response:?}"

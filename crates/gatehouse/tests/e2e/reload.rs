@@ -42,6 +42,35 @@ fn a_bad_one_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn it_shows_while_the_file_is_not_what_runs() {
+    let json = "process: { log: { format: json } }\n";
+    let good = format!("{}{json}", numbered(1));
+    let gateway = gateway(&good).start();
+    let behind =
+        |wanted: f64| gateway.wait_metric("gatehouse_config_behind", &[], |n| (n - wanted).abs() < 0.5);
+    behind(0.0);
+    gateway.write_config(&format!("{good}nonsense: true\n"));
+    behind(1.0);
+    gateway.wait_log("unknown section `nonsense`");
+    // What is wrong comes as lines of JSON as well, with its place.
+    let line = gateway
+        .log()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|line| line["message"] == "unknown section `nonsense`")
+        .unwrap_or_else(|| panic!("no line of JSON in {}", gateway.log()));
+    assert_eq!(
+        (line["level"].as_str(), line["line"].is_u64()),
+        (Some("ERROR"), true),
+        "{line}"
+    );
+    // The file as it was mends it.
+    gateway.write_config(&good);
+    behind(0.0);
+    gateway.wait_log("the configuration is again the one that runs");
+}
+
+#[test]
 fn a_changed_file_is_noticed_without_a_signal() {
     let gateway = gateway(&numbered(1)).start();
     assert_eq!(client::get(gateway.address(), "/").text(), "1");

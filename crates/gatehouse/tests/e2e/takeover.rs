@@ -97,7 +97,7 @@ fn the_old_process_finishes_while_the_new_one_serves() {
     gateway.signal("USR2");
     gateway.wait_upgraded();
     assert_eq!(client::get(address, "/").status, 200);
-    assert_eq!(client::get(gateway.admin(), "/readyz").status, 200);
+    assert_eq!(client::ask_admin(gateway.admin(), "/readyz").status, 200);
     // A kept connection is told to leave with its next answer.
     until("to be told to leave", || {
         let response = kept.get("/");

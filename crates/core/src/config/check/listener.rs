@@ -100,7 +100,7 @@ impl<'a> Check<'a> {
             "target",
             limits.target,
             Size::bytes(64),
-            limits.head.max(Size::bytes(64)),
+            Size::mib(1),
         );
         let http2 = &self.config.client.http2;
         let at = "client.http2";

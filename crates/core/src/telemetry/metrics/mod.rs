@@ -255,6 +255,8 @@ pub struct Events {
     /// Keys dropped from full rate-limit windows.
     pub evictions: Arc<Count>,
     reloads: Counts<2>,
+    /// 1 while the configuration is not the one in use, because it is no good.
+    behind: Count,
     upgrades: Counts<2>,
     lookups: Counts<{ Lookup::NAMES.len() }>,
     overflow: Counts<4>,
@@ -264,6 +266,12 @@ impl Events {
     /// Counts a configuration loaded after the first; a failed one leaves the old in use.
     pub fn reloaded(&self, ok: bool) {
         self.reloads.at(usize::from(!ok)).add_shared(1);
+        self.behind.set(u64::from(!ok));
+    }
+
+    /// Notes that the configuration is again the one in use.
+    pub fn mended(&self) {
+        self.behind.set(0);
     }
 
     /// Counts a binary that took over from another, in the new process, or did not, in the old.

@@ -292,6 +292,11 @@ pub(super) const RELOADS: Family = counter(
     &["result"],
     "Configurations loaded after the first.",
 );
+pub(super) const BEHIND: Family = gauge(
+    "gatehouse_config_behind",
+    &[],
+    "1 while the configuration as written is not the one in use, because it has errors; else 0.",
+);
 pub(super) const UPGRADES: Family = counter(
     "gatehouse_upgrades_total",
     &["result"],
@@ -370,6 +375,7 @@ pub const FAMILIES: &[Family] = &[
     EVICTIONS,
     OVERFLOW,
     RELOADS,
+    BEHIND,
     UPGRADES,
     CONFIG_APPLIED,
     CONFIG_INFO,

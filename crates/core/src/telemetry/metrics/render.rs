@@ -270,6 +270,7 @@ impl Metrics {
         text.family(&n::RELOADS);
         text.sample(&n::RELOADS, &["ok"], events.reloads.at(0).get());
         text.sample(&n::RELOADS, &["failed"], events.reloads.at(1).get());
+        text.single(&n::BEHIND, events.behind.get());
         text.family(&n::UPGRADES);
         text.sample(&n::UPGRADES, &["ok"], events.upgrades.at(0).get());
         text.sample(&n::UPGRADES, &["failed"], events.upgrades.at(1).get());
