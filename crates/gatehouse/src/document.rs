@@ -136,7 +136,7 @@ fn tell(diagnostics: &Diagnostics, sources: &Sources) {
     if log::format() != Some(log::Format::Json) {
         return say(&diagnostics.render(sources));
     }
-    for one in diagnostics.iter() {
+    for one in diagnostics {
         let Diagnostic { path, message, .. } = one;
         let (hint, help) = (one.hint.as_deref(), one.help.as_deref());
         let place = one.place.as_ref();

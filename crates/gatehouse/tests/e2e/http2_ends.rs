@@ -264,7 +264,7 @@ fn a_client_that_sends_and_reads_nothing_is_let_go() {
     let backend = HttpBackend::scripted(|call| {
         call.head(200, &[("Transfer-Encoding", "chunked")])?;
         loop {
-            call.chunk(&"x".repeat(16 * 1024))?;
+            call.chunk("x".repeat(16 * 1024))?;
         }
     });
     let gateway = with(&backend, "client: { timeouts: { write_idle: 1s } }\n");

@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/2 (RFC 8441): a stream for each, an endpoint of HTTP/1.1 behind it.
+//! `WebSocket` over HTTP/2 (RFC 8441): a stream for each, an endpoint of HTTP/1.1 behind it.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
