@@ -208,10 +208,12 @@ pub(crate) fn close_abandoned(ex: &mut Exchange) {
     if ex.record.open {
         let code = if std::thread::panicking() {
             Code::Internal
+        } else if ex.worker.is_draining() {
+            // A client that leaves is noticed by its driver: this one was cut when the time was over.
+            Code::Draining
         } else {
             Code::ClientGone
         };
-        debug_assert!(matches!(code.fault(), Fault::Gateway | Fault::Client));
         ex.record.code.get_or_insert(code);
         ex.close();
     }

@@ -80,6 +80,8 @@ fn a_request_that_never_ends_does_not_hold_it_for_ever() {
     gateway.signal("TERM");
     assert_eq!(gateway.wait_exit().code(), Some(3));
     gateway.wait_log("some connections were cut off connections=1");
+    let line = gateway.access_log(1).remove(0);
+    assert_eq!(line["code"], "draining", "not the client's doing: {line}");
     // Cut off or told so; not left hanging.
     let rest = raw.read_to_end();
     assert!(

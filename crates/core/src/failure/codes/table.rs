@@ -358,7 +358,7 @@ pub(super) const TABLE: [Row; 34] = [
         503,
         Fault::Gateway,
         "the gateway is shutting down",
-        "The gateway is ending and takes no new requests on this connection.",
+        "The gateway is ending: it takes no new requests on this connection, or has cut one off whose time was over (`process.drain.timeout`).",
         "Try again on a new connection. A load balancer that watches `/readyz` will have moved on.",
     )),
     row(
