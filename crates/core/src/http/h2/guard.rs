@@ -34,6 +34,7 @@ const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
@@ -56,6 +57,8 @@ pub(super) enum Breach {
     FlowControl,
     /// A request that goes on after its end.
     StreamClosed,
+    /// A frame that a client never sends.
+    NotForClients,
 }
 
 impl Breach {
@@ -66,6 +69,7 @@ impl Breach {
             Self::FrameSize => Reason::FRAME_SIZE_ERROR,
             Self::FlowControl => Reason::FLOW_CONTROL_ERROR,
             Self::StreamClosed => Reason::STREAM_CLOSED,
+            Self::NotForClients => Reason::PROTOCOL_ERROR,
         }
     }
 
@@ -78,6 +82,7 @@ impl Breach {
             Self::FrameSize => Http2Closed::FrameSize,
             Self::FlowControl => Http2Closed::FlowControl,
             Self::StreamClosed => Http2Closed::StreamClosed,
+            Self::NotForClients => Http2Closed::Protocol,
         }
     }
 
@@ -231,6 +236,10 @@ impl Guard {
         };
         if !fits {
             return Err(Breach::FrameSize);
+        }
+        if kind == PUSH_PROMISE {
+            // RFC 9113 8.4: the library would pass over it.
+            return Err(Breach::NotForClients);
         }
         self.follow(kind, flags, stream)?;
         match kind {
@@ -420,6 +429,14 @@ mod tests {
             assert_eq!(looked(&settings(0x7f)), Ok(()));
             assert_eq!(looked(&settings(0x80)), Err(Breach::FlowControl));
         }
+    }
+
+    #[test]
+    fn a_client_promises_nothing() {
+        assert_eq!(
+            guard().look(&frame(5, 4, &[0, 0, 0, 2, 0x88]), 0),
+            Err(Breach::NotForClients)
+        );
     }
 
     #[test]
