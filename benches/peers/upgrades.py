@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Replaces the running Gatehouse by a new process again and again under load: no
-request may fail, and every old process must end.
+request may fail, no WebSocket may be dropped, and every old process must end.
 
     upgrades.py [--seconds 60] [--every 2] [--json out.json]
 
@@ -26,6 +26,7 @@ sys.dont_write_bytecode = True
 
 import benchlib as B                                           # noqa: E402
 from gateways.gatehouse import GATEWAY                         # noqa: E402
+from tunnels import WebSockets                                 # noqa: E402
 from reloads import Load                                       # noqa: E402
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -38,8 +39,10 @@ def config(d, port, backend):
                                "max_connections_per_client": 20000}},
         "routes": {"users": {
             "match": {"path": "/v1/users/**"},
-            "forward": {"upstream": "backend", "strip_prefix": "/v1"}}},
-        "upstreams": {"backend": {"endpoints": ["http://" + backend]}},
+            "forward": {"upstream": "backend", "strip_prefix": "/v1"}},
+            "ws": {"match": {"path": "/ws"}, "forward": {"upstream": "ws"}}},
+        "upstreams": {"backend": {"endpoints": ["http://" + backend]},
+                      "ws": {"endpoints": ["http://%s:%d" % (B.HOST, port + 81)]}},
         "access_log": {"enabled": False},
         "admin": {"address": "127.0.0.1:0"},
         "process": {"workers": 1, "pid_file": os.path.join(d, "pid"),
@@ -120,6 +123,7 @@ def run(a, d):
         url = "http://%s:%d/v1/users/42" % (B.HOST, port)
         loads = [Load(url, c, a.load_cpu, a.seconds + 120, close)
                  for c, close in ((32, False), (4, True))]
+        sockets = WebSockets(B.HOST, port, port + 81, a.websockets)
         time.sleep(2)
         end = time.monotonic() + a.seconds
         while time.monotonic() < end:
@@ -134,6 +138,7 @@ def run(a, d):
             all_.codes.setdefault(int(p.stdout.split()[1]), None)
             most = max(most, len(all_.reap()))
             time.sleep(max(0, began + a.every - time.monotonic()))
+        told = sockets.stop()
         counted = [load.stop() for load in loads]
     finally:
         for load in loads:
@@ -146,7 +151,7 @@ def run(a, d):
     return {
         "upgrades": len(took), "requests": sum(c["requests"] for c in counted),
         "new_connections": counted[1]["requests"],
-        "failed": sum(failed.values()),
+        "failed": sum(failed.values()), "websockets": told,
         "errors": {n: {k: v for k, v in c.items() if k in failed}
                    for n, c in zip(("kept", "new"), counted)},
         "upgrade_ms": {"median": 1e3 * sorted(took)[len(took) // 2],
@@ -164,6 +169,7 @@ def main():
                                 RawDescriptionHelpFormatter)
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--every", type=float, default=2, help="seconds between upgrades")
+    p.add_argument("--websockets", type=int, default=20, help="open at a time")
     p.add_argument("--gateway-cpu", type=int, default=0)
     p.add_argument("--load-cpu", type=int, default=1)
     p.add_argument("--port-base", type=int, default=27200)
@@ -184,7 +190,7 @@ def main():
     if a.json:
         with open(a.json, "w") as f:
             json.dump(r, f, indent=1)
-    good = not r["failed"] and not r["killed"] and r["exit_codes"] == [0]
+    good = not r["failed"] and not r["websockets"]["dropped"] and not r["killed"] and r["exit_codes"] == [0]
     print("upgrades: %s" % ("good" if good else "NOT GOOD"))
     return 0 if good else 1
 

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -65,6 +65,9 @@ struct Description {
     /// Whether a supervisor holds the socket open.
     #[serde(default)]
     held: bool,
+    /// What the connection ids behind a relay are made with.
+    #[serde(default)]
+    key: u64,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -83,6 +86,7 @@ enum Sort {
     Tcp,
     Unix,
     Udp,
+    Relay,
     #[serde(other)]
     Unknown,
 }
@@ -259,6 +263,7 @@ fn describe(handed: &Handed) -> (Description, BorrowedFd<'_>) {
         Socket::Stream(Bound::Tcp(listener)) => (Sort::Tcp, listener.as_fd()),
         Socket::Stream(Bound::Unix(listener, _)) => (Sort::Unix, listener.as_fd()),
         Socket::Udp(socket) => (Sort::Udp, socket.as_fd()),
+        Socket::Relay { channel, .. } => (Sort::Relay, channel.as_fd()),
     };
     let description = Description {
         role: match handed.role {
@@ -272,6 +277,10 @@ fn describe(handed: &Handed) -> (Description, BorrowedFd<'_>) {
         address: handed.written.clone(),
         owns_file: handed.owns_file(),
         held: handed.held,
+        key: match handed.socket {
+            Socket::Relay { key, .. } => key,
+            _ => 0,
+        },
     };
     (description, socket)
 }
@@ -285,6 +294,7 @@ fn described(description: Description, socket: OwnedFd) -> Option<Handed> {
         address,
         owns_file,
         held,
+        key,
     } = description;
     let role = Some(match role {
         Part::Listener => Role::Listener,
@@ -302,6 +312,16 @@ fn described(description: Description, socket: OwnedFd) -> Option<Handed> {
             name,
             written: address,
             socket: Socket::Udp(UdpSocket::from(socket)),
+            held,
+        },
+        (Sort::Relay, _) => Handed {
+            role,
+            name,
+            written: address,
+            socket: Socket::Relay {
+                key,
+                channel: UnixDatagram::from(socket),
+            },
             held,
         },
         _ => return None,
@@ -331,7 +351,7 @@ mod tests {
             assert_eq!((&sent.name, &sent.written), (&got.name, &got.written));
             let real = |handed: &Handed| match &handed.socket {
                 Socket::Stream(bound) => bound.address().unwrap(),
-                Socket::Udp(_) => panic!("not UDP"),
+                _ => panic!("a stream"),
             };
             assert_eq!(real(sent), real(got));
         }

@@ -277,6 +277,12 @@ impl Http3 {
         ))
     }
 
+    /// Packets sent, and of these those that were lost.
+    pub fn packets(&self) -> (u64, u64) {
+        let path = self.quic.stats().path;
+        (path.sent_packets, path.lost_packets)
+    }
+
     pub fn is_open(&self) -> bool {
         self.quic.close_reason().is_none()
     }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
 use socket2::SockRef;
@@ -34,6 +34,13 @@ pub enum Socket {
     Stream(Bound),
     /// UDP, for QUIC.
     Udp(UdpSocket),
+    /// The way to a process that has connections on such a socket.
+    Relay {
+        /// What its connection ids are made with.
+        key: u64,
+        /// Takes its datagrams.
+        channel: UnixDatagram,
+    },
 }
 
 /// A socket and what is known of it.
@@ -131,7 +138,7 @@ impl Inherited {
         let Handed { socket, held, .. } = self.find(same_sort, role, name, address)?;
         match socket {
             Socket::Stream(bound) => Some(prepare(bound, options).map(|bound| Taken { bound, held })),
-            Socket::Udp(_) => None,
+            Socket::Udp(_) | Socket::Relay { .. } => None,
         }
     }
 
@@ -140,8 +147,20 @@ impl Inherited {
         let is_udp = |handed: &Handed| matches!(handed.socket, Socket::Udp(_));
         match self.find(is_udp, Role::Listener, name, address)?.socket {
             Socket::Udp(socket) => Some(socket.set_nonblocking(true).map(|()| socket)),
-            Socket::Stream(_) => None,
+            Socket::Stream(_) | Socket::Relay { .. } => None,
         }
+    }
+
+    /// The ways to those who have connections on the UDP socket of a listener, with the keys of their connection ids.
+    pub fn take_relays(&mut self, name: &str, address: &Address) -> Vec<(u64, UnixDatagram)> {
+        let is_relay = |handed: &Handed| matches!(handed.socket, Socket::Relay { .. });
+        let mut relays = Vec::new();
+        while let Some(handed) = self.find(is_relay, Role::Listener, name, address) {
+            if let Socket::Relay { key, channel } = handed.socket {
+                relays.push((key, channel));
+            }
+        }
+        relays
     }
 
     fn find(
@@ -163,8 +182,10 @@ impl Inherited {
 
     /// Names and addresses of the sockets that nobody took.
     pub fn left(&self) -> impl Iterator<Item = (&str, &Address)> {
+        let own = |handed: &&Handed| !matches!(handed.socket, Socket::Relay { .. });
         self.0
             .iter()
+            .filter(own)
             .map(|handed| (handed.name.as_str(), &handed.written))
     }
 }

@@ -119,7 +119,7 @@ pub struct Prepared {
     new: Vec<(String, Running, Acceptor)>,
     /// For listeners that are to speak HTTP/3 and do not yet.
     #[cfg(feature = "http3")]
-    datagrams: Vec<(String, std::net::UdpSocket)>,
+    datagrams: Vec<quic::Datagrams>,
 }
 
 impl Listeners {
@@ -160,8 +160,8 @@ impl Listeners {
                 Ok(Taken { bound, held }) => {
                     #[cfg(feature = "http3")]
                     if let Ok(address) = bound.address() {
-                        let handed = inherited.take_udp(name, &listener.address);
-                        datagrams.extend(quic::prepare(name, listener, &address, handed, &mut bad));
+                        let inherited = Some((&mut *inherited, &listener.address));
+                        datagrams.extend(quic::prepare(name, listener, &address, inherited, &mut bad));
                     }
                     let state = Arc::new(ListenerState {
                         name: name.as_str().into(),
@@ -239,11 +239,12 @@ impl Listeners {
             }
         }
         #[cfg(feature = "http3")]
-        for (i, (name, socket)) in prepared.datagrams.into_iter().enumerate() {
-            if let (Some(running), Some(worker)) =
-                (self.running.get_mut(&name), workers.get(i % workers.len().max(1)))
-            {
-                let (quic, acceptor) = quic::Running::begin(&running.state, socket);
+        for (i, datagrams) in prepared.datagrams.into_iter().enumerate() {
+            if let (Some(running), Some(worker)) = (
+                self.running.get_mut(&datagrams.listener),
+                workers.get(i % workers.len().max(1)),
+            ) {
+                let (quic, acceptor) = quic::Running::begin(&running.state, datagrams);
                 running.quic = Some(quic);
                 worker.tell(Command::AcceptQuic(acceptor)).await;
             }
@@ -291,18 +292,25 @@ impl Listeners {
         streams.collect()
     }
 
-    /// Handles of the UDP sockets.
+    /// Handles of the UDP sockets, and the ways to those who have connections on them.
     #[cfg(feature = "http3")]
     fn datagrams(&self) -> impl Iterator<Item = io::Result<Handed>> {
-        self.running.iter().filter_map(|(name, running)| {
-            let socket = running.quic.as_ref()?.socket()?;
-            Some(socket.map(|socket| Handed {
-                role: Some(Role::Listener),
-                name: name.clone(),
-                written: running.written.clone(),
-                socket: handover::Socket::Udp(socket),
-                held: running.held,
-            }))
+        self.running.iter().flat_map(|(name, running)| {
+            let quic = running.quic.as_ref();
+            let socket = quic.and_then(quic::Running::socket);
+            let relays = quic.filter(|_| socket.is_some()).map(quic::Running::relays);
+            let relays = relays.into_iter().flatten();
+            let relays = relays.map(|(key, channel)| Ok(handover::Socket::Relay { key, channel }));
+            let sockets = socket.map(|socket| socket.map(handover::Socket::Udp)).into_iter();
+            sockets.chain(relays).map(|socket| {
+                Ok(Handed {
+                    role: Some(Role::Listener),
+                    name: name.clone(),
+                    written: running.written.clone(),
+                    socket: socket?,
+                    held: running.held,
+                })
+            })
         })
     }
 

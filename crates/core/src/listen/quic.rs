@@ -5,11 +5,13 @@
 //! and what is sent happen on that worker, where its requests are answered. quinn can be taken apart just there: what
 //! drives a connection is spawned where the connection is accepted.
 
+mod relay;
 mod setup;
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,13 +19,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::SystemTime;
 
-use quinn::{ConnectionError, Incoming, VarInt};
+use quinn::{ConnectionError, Incoming, Runtime as _, VarInt};
 use tokio::sync::Notify;
 
+use self::relay::{Former, Relay};
 use self::setup::Setup;
 pub(crate) use self::setup::tls_info;
 use super::ListenerState;
 use super::admission::Admitted;
+use super::handover::Inherited;
 use super::tcp::{Load, Open, label};
 use crate::config::{self, Address, Diagnostic};
 use crate::exchange::Connection;
@@ -44,21 +48,37 @@ pub(super) fn prepare(
     name: &str,
     listener: &config::Listener,
     address: &Address,
-    handed: Option<io::Result<UdpSocket>>,
+    inherited: Option<(&mut Inherited, &Address)>,
     bad: &mut Vec<Diagnostic>,
-) -> Option<(String, UdpSocket)> {
+) -> Option<Datagrams> {
     let Address::Tcp(address) = address else {
         return None;
     };
     if !is_wanted(listener) {
         return None;
     }
+    let (handed, ways) = match inherited {
+        Some((inherited, written)) => (
+            inherited.take_udp(name, written),
+            inherited.take_relays(name, written),
+        ),
+        None => (None, Vec::new()),
+    };
     let socket = match handed {
         Some(Ok(socket)) => Ok(socket),
         _ => setup::bind(*address),
     };
     match socket {
-        Ok(socket) => Some((name.to_owned(), socket)),
+        Ok(socket) => {
+            let formers = ways.into_iter();
+            Some(Datagrams {
+                listener: name.to_owned(),
+                socket,
+                formers: formers
+                    .filter_map(|(key, channel)| Former::new(key, channel).ok())
+                    .collect(),
+            })
+        }
         Err(error) => {
             let message = format!("cannot take datagrams at `{address}` for HTTP/3: {error}");
             let mut diagnostic = Diagnostic::error(format!("listeners.{name}.protocols"), message);
@@ -73,29 +93,50 @@ pub(super) fn prepare(
     }
 }
 
+/// A UDP socket that is ready to be read.
+pub(super) struct Datagrams {
+    pub listener: String,
+    socket: UdpSocket,
+    /// Processes that have connections on it.
+    formers: Vec<Former>,
+}
+
 /// The UDP side of a listener that runs.
 pub(super) struct Running {
     door: Arc<Door>,
+    relay: Arc<Relay>,
     /// Another handle of the socket, to be handed to a successor.
     socket: Option<UdpSocket>,
 }
 
 impl Running {
     /// A socket with what is to read it.
-    pub(super) fn begin(listener: &Arc<ListenerState>, socket: UdpSocket) -> (Self, Acceptor) {
+    pub(super) fn begin(listener: &Arc<ListenerState>, datagrams: Datagrams) -> (Self, Acceptor) {
+        let Datagrams { socket, formers, .. } = datagrams;
         let door = Arc::<Door>::default();
+        let relay = Relay::new(formers);
         let running = Self {
             door: door.clone(),
+            relay: relay.clone(),
             // Without a second handle the listener works; only an upgrade has to bind anew.
             socket: socket.try_clone().ok(),
         };
-        (running, Acceptor::new(listener.clone(), door, socket))
+        (running, Acceptor::new(listener.clone(), door, relay, socket))
     }
 
     /// Takes no more connections, and has those there are end. With a successor that reads the same socket, new ones
     /// are left to that.
     pub(super) fn close(&self, has_successor: bool) {
+        if has_successor {
+            self.relay.leave();
+        }
         self.door.close(has_successor);
+    }
+
+    /// For a successor: ways to those whose connections are on the socket, with the keys of their connection ids.
+    pub(super) fn relays(&self) -> Vec<(u64, UnixDatagram)> {
+        // Without them an upgrade cuts connections, but it works.
+        self.relay.hand_over().unwrap_or_default()
     }
 
     /// Another handle of the socket.
@@ -130,14 +171,16 @@ impl Door {
 pub(crate) struct Acceptor {
     listener: Arc<ListenerState>,
     door: Arc<Door>,
+    relay: Arc<Relay>,
     socket: UdpSocket,
 }
 
 impl Acceptor {
-    fn new(listener: Arc<ListenerState>, door: Arc<Door>, socket: UdpSocket) -> Self {
+    fn new(listener: Arc<ListenerState>, door: Arc<Door>, relay: Arc<Relay>, socket: UdpSocket) -> Self {
         Self {
             listener,
             door,
+            relay,
             socket,
         }
     }
@@ -147,6 +190,7 @@ impl Acceptor {
         let Self {
             listener,
             door,
+            relay,
             socket,
         } = self;
         let port = socket.local_addr().map_or(0, |address| address.port());
@@ -154,7 +198,10 @@ impl Acceptor {
         let endpoint = setup.of(&worker, &listener).and_then(|config| {
             let config = quinn::ServerConfig::clone(&config);
             let runtime = Arc::new(quinn::TokioRuntime);
-            quinn::Endpoint::new(setup::endpoint(), Some(config), socket, runtime).map_err(Into::into)
+            let (ids, inner) = (relay.key.endpoint(), runtime.wrap_udp_socket(socket)?);
+            let socket = relay::Socket::new(inner, relay);
+            let endpoint = quinn::Endpoint::new_with_abstract_socket(ids, Some(config), socket, runtime);
+            endpoint.map_err(Into::into)
         });
         let endpoint = match endpoint {
             Ok(endpoint) => endpoint,

@@ -11,6 +11,7 @@ mod connections;
 mod early;
 mod floods;
 mod strict;
+mod takeover;
 
 /// A gateway that speaks HTTP/3, and who believes it.
 struct Setup {

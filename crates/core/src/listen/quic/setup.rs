@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{HandshakeData, NoInitialCipherSuite, QuicServerConfig};
-use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -85,11 +85,6 @@ pub(crate) fn tls_info(quic: &quinn::Connection) -> TlsInfo {
         resumed: false,
         client: certificates.and_then(|chain| ClientCertificate::of(&chain)),
     }
-}
-
-/// What holds for the socket: keys for connection ids and stateless resets that live as long as it.
-pub(super) fn endpoint() -> EndpointConfig {
-    EndpointConfig::default()
 }
 
 /// What new connections are made with; made anew when the certificates or the settings are others.
