@@ -44,8 +44,8 @@ impl Key {
         config
     }
 
-    fn made(self, id: &[u8; ID]) -> bool {
-        let id = ConnectionId::new(id);
+    fn made(self, id: [u8; ID]) -> bool {
+        let id = ConnectionId::new(&id);
         HashedConnectionIdGenerator::from_key(self.0)
             .validate(&id)
             .is_ok()
@@ -53,13 +53,13 @@ impl Key {
 }
 
 /// The connection id that a packet is for, if it may be one of ours (RFC 9000 17).
-fn addressed_to(packet: &[u8]) -> Option<&[u8; ID]> {
+fn addressed_to(packet: &[u8]) -> Option<[u8; ID]> {
     let is_long = packet.first()? & 0x80 != 0;
     if !is_long {
-        return packet.get(1..)?.first_chunk();
+        return packet.get(1..)?.first_chunk().copied();
     }
     let (length, rest) = packet.get(5..)?.split_first()?;
-    (usize::from(*length) == ID).then(|| rest.first_chunk())?
+    (usize::from(*length) == ID).then(|| rest.first_chunk().copied())?
 }
 
 /// The way to a process that was here before, and still has connections.
@@ -149,20 +149,17 @@ impl Relay {
                 end = end_of(end);
             }
             let packet = bytes.get(at..end).unwrap_or_default();
-            match former {
-                Some(found) => {
-                    let is_gone = formers
-                        .get(found)
-                        .is_some_and(|former| pass_on(&former.channel, meta, packet));
-                    if is_gone {
-                        formers.swap_remove(found);
-                        self.has_formers.store(!formers.is_empty(), Ordering::Release);
-                    }
+            if let Some(found) = former {
+                let is_gone = formers
+                    .get(found)
+                    .is_some_and(|former| pass_on(&former.channel, meta, packet));
+                if is_gone {
+                    formers.swap_remove(found);
+                    self.has_formers.store(!formers.is_empty(), Ordering::Release);
                 }
-                None => {
-                    bytes.copy_within(at..end, kept);
-                    kept += end - at;
-                }
+            } else {
+                bytes.copy_within(at..end, kept);
+                kept += end - at;
             }
             at = end;
         }
