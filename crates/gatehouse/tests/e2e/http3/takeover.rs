@@ -22,11 +22,12 @@ fn upgrade(setup: &mut Setup) {
 #[test]
 fn an_upload_goes_on_through_several_upgrades() {
     const PIECE: usize = 500_000;
+    let piece = vec![7; PIECE];
     let backend = HttpBackend::start();
     let mut setup = Setup::new(&backend, SECTIONS);
     let mut client = setup.connect();
     let mut exchange = client.begin(&Http3Request::new("POST", "/"));
-    exchange.write(&[7; PIECE]);
+    exchange.write(&piece);
     backend.wait_body(0, PIECE as u64);
     let mut others = Vec::new();
     for round in 2..=4 {
@@ -35,7 +36,7 @@ fn an_upload_goes_on_through_several_upgrades() {
         let mut other = setup.connect();
         assert_eq!(other.get("/other").status, 200);
         others.push(other);
-        exchange.write(&[7; PIECE]);
+        exchange.write(&piece);
         backend.wait_body(0, round * PIECE as u64);
     }
     exchange.finish();
