@@ -107,7 +107,9 @@ pub struct Forward {
     /// The `Host` that is sent.
     pub host: HostHeader,
     /// Protocols that a client may switch to by `Upgrade`, as `websocket`. None: no request switches. Another version of
-    /// HTTP cannot be one of them: what is in it would pass unread.
+    /// HTTP cannot be one of them: what is in it would pass unread. `connect` is the method CONNECT: bytes then pass to
+    /// and from an endpoint of the upstream, wherever the client says that it wants to go; hosts in `match` say who may
+    /// be named.
     pub upgrades: Vec<String>,
     /// How long a connection that has switched may live. `client.timeouts.total` and its like are not for it.
     pub tunnel: Tunnel,

@@ -17,8 +17,9 @@ use crate::route::Miss;
 pub(crate) fn request(ex: &mut Exchange) -> Result<Shape, Failure> {
     let head = &mut ex.request.head;
     if head.method == Method::Connect {
-        let detail = "CONNECT is not served here";
-        return Err(Failure::new(Code::NotImplemented).safe_detail(detail).close(true));
+        // A tunnel has no path: to routes it is `/`. Whether there may be one is for the route to say.
+        head.set_path("/");
+        ex.upgrade = Some(upgrade::connect());
     }
     if head.headers.has_underscore_lookalike() {
         match ex.plan.client.underscores {
@@ -47,7 +48,7 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<Shape, Failure> {
         .headers
         .list(Known::Te)
         .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-    if head.headers.contains(Known::Upgrade) {
+    if head.headers.contains(Known::Upgrade) && ex.upgrade.is_none() {
         ex.upgrade = upgrade::asked(head);
     }
     hop::clean_request(&mut head.headers, false);

@@ -21,6 +21,8 @@ const EXTENSIONS: &[u8] = b"sec-websocket-extensions";
 /// What a server appends to a key before it hashes it (RFC 6455 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// What routes call the method.
+const CONNECT: &str = "connect";
 /// The protocol this module knows more about than the name.
 pub const WEBSOCKET: &str = "websocket";
 
@@ -30,8 +32,8 @@ pub(crate) struct Upgrade {
     asked: Vec<Box<str>>,
     /// True if `Connection` names `upgrade`: else the field is not for us.
     is_nominated: bool,
-    /// True if it came as an extended CONNECT: then it is refused, or granted with a 2xx, and never ignored.
-    is_extended: bool,
+    /// True if it came as CONNECT, extended or not: then it is refused, or granted with a 2xx, and never ignored.
+    is_connect: bool,
     /// The one the route allows, once it was asked.
     chosen: Option<Box<str>>,
     /// What that route says of tunnels.
@@ -57,7 +59,7 @@ pub(crate) fn asked(head: &RequestHead) -> Option<Box<Upgrade>> {
             .headers
             .list(Known::Connection)
             .any(|option| option.eq_ignore_ascii_case(b"upgrade")),
-        is_extended: false,
+        is_connect: false,
         chosen: None,
         terms: None,
         far: None,
@@ -73,10 +75,26 @@ pub(crate) fn extended(protocol: &str, headers: &mut Headers, random: [u64; 2]) 
         let [first, second] = random.map(u64::to_be_bytes);
         headers.set_name(KEY, &base64(&[first, second].concat()));
     }
+    asked_by_connect(protocol)
+}
+
+/// What CONNECT asks for (RFC 9110 9.3.6): bytes to and from an endpoint of the route, whatever they mean. Where the
+/// client wants to go only helps to choose the route.
+pub(crate) fn connect() -> Box<Upgrade> {
+    asked_by_connect(CONNECT)
+}
+
+/// The failure where CONNECT is not served.
+pub(crate) fn no_connect() -> Failure {
+    let failure = Failure::new(Code::NotImplemented).safe_detail("CONNECT is not served here");
+    failure.close(true)
+}
+
+fn asked_by_connect(protocol: &str) -> Box<Upgrade> {
     Box::new(Upgrade {
         asked: vec![protocol.into()],
         is_nominated: true,
-        is_extended: true,
+        is_connect: true,
         chosen: None,
         terms: None,
         far: None,
@@ -90,10 +108,11 @@ pub(crate) fn grant(ex: &mut Exchange, head: &mut ResponseHead) {
     ex.record.status = head.status;
 }
 
-/// True if an extended CONNECT was answered as if it were granted, though no endpoint has switched: what follows would
+/// True if a CONNECT was answered as if it were granted, though no endpoint has switched: what follows would
 /// be taken for the other protocol.
 pub(crate) fn is_false_grant(ex: &Exchange, status: u16) -> bool {
-    ex.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_extended) && (200..300).contains(&status)
+    let asked = ex.upgrade.as_ref();
+    asked.is_some_and(|upgrade| upgrade.is_connect && upgrade.far.is_none()) && (200..300).contains(&status)
 }
 
 /// Holds what the request asks for against what its route allows.
@@ -104,18 +123,20 @@ pub(crate) fn admit(ex: &mut Exchange, allowed: &Arc<TunnelPlan>) -> Result<(), 
     let Some(upgrade) = &mut ex.upgrade else {
         return Ok(());
     };
+    let is_plain_connect = upgrade.is_connect && upgrade.asked.iter().all(|name| &**name == CONNECT);
     let is_allowed = |name: &&str| {
-        allowed
-            .upgrades
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name))
+        let is_known = |known: &Box<str>| known.eq_ignore_ascii_case(name);
+        // The word is for the method: nobody gets there by a field.
+        (is_plain_connect || !name.eq_ignore_ascii_case(CONNECT)) && allowed.upgrades.iter().any(is_known)
     };
     let chosen = upgrade.asked.iter().map(|name| &**name).find(is_allowed);
     let Some(chosen) = chosen.map(Box::from) else {
-        let is_ignored = !upgrade.is_extended
+        let is_ignored = !upgrade.is_connect
             && (!upgrade.is_nominated || upgrade.asked.iter().all(|name| is_of_transport(name)));
         ex.upgrade = None;
-        return if is_ignored {
+        return if is_plain_connect {
+            Err(no_connect())
+        } else if is_ignored {
             Ok(())
         } else {
             Err(Failure::new(Code::UpgradeRefused).close(true))
@@ -226,6 +247,16 @@ impl Upgrade {
         if let Some(chosen) = &self.chosen {
             write_fields(out, chosen);
         }
+    }
+
+    /// True if no endpoint is asked: its connection is the tunnel.
+    pub fn is_plain_connect(&self) -> bool {
+        self.is_connect && self.protocol() == CONNECT
+    }
+
+    /// True once an endpoint is at the other end.
+    pub fn is_granted(&self) -> bool {
+        self.far.is_some()
     }
 
     /// True if an endpoint was asked to switch.

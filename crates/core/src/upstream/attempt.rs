@@ -23,6 +23,7 @@ use crate::body::Body;
 use crate::config::HostHeader;
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
+use crate::http::upgrade::Upgrade;
 use crate::io::{Buffer, Intake, Sender, Stream};
 use crate::telemetry::metrics::Closed;
 
@@ -63,7 +64,9 @@ pub(crate) async fn send(
             h2::Sent::NotHttp2(stream) => stream,
         }
     } else {
-        match connect(ex, upstream, endpoint, false).await {
+        let is_tunnel = ex.upgrade.as_deref().is_some_and(Upgrade::is_plain_connect);
+        match connect(ex, upstream, endpoint, is_tunnel).await {
+            Ok(stream) if is_tunnel => return Ok(switch::open(ex, upstream, endpoint, stream, since)),
             Ok(stream) => stream,
             Err(failure) => {
                 return Err(Failed {

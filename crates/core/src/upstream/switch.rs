@@ -1,17 +1,46 @@
 //! An endpoint that agrees to switch protocols: its connection leaves the pool for good.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use gatehouse_http1::ResponseHead;
 
 use super::Upstream;
 use super::attempt::Failed;
 use super::body::Upload;
+use super::endpoint::Endpoint;
 use super::lease::Lease;
+use super::pool::PooledStream;
 use crate::body::Body;
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::io::Buffer;
 use crate::telemetry::metrics::Closed;
 use crate::tunnel::Far;
+
+/// Keeps a new connection for a tunnel whose bytes nobody but its ends understands (CONNECT).
+pub(super) fn open(
+    ex: &mut Exchange,
+    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+    stream: Box<PooledStream>,
+    since: Instant,
+) -> Response {
+    let mut lease = Lease::new(ex, upstream, endpoint, stream, since);
+    lease.end_time();
+    lease.spoil(Closed::NotReusable);
+    if let Some(upgrade) = &mut ex.upgrade {
+        upgrade.far = Some(Box::new(Far {
+            lease,
+            first: None,
+            stats: upstream.stats.clone(),
+        }));
+    }
+    Response {
+        close: true,
+        ..Response::new(200)
+    }
+}
 
 /// Checks an endpoint's 101 and keeps its connection for the tunnel; `buffer` has what came behind the head.
 pub(super) fn respond(

@@ -1,8 +1,9 @@
 //! `WebSocket` over HTTP/2 (RFC 8441): a stream for each, an endpoint of HTTP/1.1 behind it.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 
+use gatehouse_testkit::backend::tcp::TcpBackend;
 use gatehouse_testkit::h2::{Http2, Stream};
 use gatehouse_testkit::websocket::{BINARY, CLOSE, EchoBackend, Frame, TEXT};
 use gatehouse_testkit::wire::Reader;
@@ -141,6 +142,26 @@ fn the_end_of_one_side_reaches_the_other() {
     socket.echo("again");
     drop(http2);
     gateway.wait_metric("gatehouse_tunnels", &api, |n| n < 1.0);
+}
+
+#[test]
+fn a_plain_connect_is_a_tunnel_too() {
+    let backend = TcpBackend::start(|mut stream, _| {
+        stream.write_all(b"welcome\n")?;
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes)?;
+        stream.write_all(&bytes)
+    });
+    let gateway = gateway(&PLAIN.replace("upstream: api }", "upstream: api, upgrades: [connect] }"))
+        .bind("api", backend.url())
+        .start();
+    let http2 = Http2::connect(gateway.address());
+    let connect = http::Request::connect("db.test:5432").body(()).unwrap();
+    let mut stream = http2.send(connect, false);
+    let head = stream.head();
+    assert_eq!(head.status(), 200);
+    stream.write(b"hello", true);
+    assert_eq!(stream.rest(&head).unwrap().text(), "welcome\nhello");
 }
 
 #[test]

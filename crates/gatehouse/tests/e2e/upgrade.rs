@@ -133,6 +133,75 @@ fn a_connect_is_not_served() {
     assert_eq!(backend.count(), 0);
 }
 
+const TUNNELS: &str = r#"
+listeners: { main: { address: "127.0.0.1:0" } }
+routes:
+  database:
+    match: { hosts: [db.test], methods: [CONNECT] }
+    forward: { upstream: api, upgrades: [connect], tunnel: { idle: 1m } }
+  fixed: { match: { hosts: [fixed.test] }, reply: { body: fixed } }
+  other: { match: { hosts: [other.test] }, forward: { upstream: api } }
+upstreams: { api: { endpoints: ["${api}"] } }
+"#;
+
+#[test]
+fn a_connect_reaches_an_endpoint_where_its_route_allows_it() {
+    let backend = TcpBackend::start(|mut stream, _| {
+        stream.write_all(b"welcome\n")?;
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes)?;
+        stream.write_all(&bytes)
+    });
+    let gateway = gateway(TUNNELS).bind("api", backend.url()).start();
+    let connect = |to: &str| {
+        let mut raw = Raw::connect(gateway.address());
+        raw.send(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\nhello"));
+        raw
+    };
+    let answer = connect("db.test:5432").read_to_end();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, bytes) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && head.contains("x-request-id: "),
+        "{head}"
+    );
+    for field in ["content-length", "transfer-encoding", "upgrade", "connection"] {
+        assert!(!head.to_lowercase().contains(&format!("\r\n{field}:")), "{head}");
+    }
+    assert_eq!(bytes, "welcome\nhello");
+    gateway.wait_metric("gatehouse_tunnels_opened_total", &[("upstream", "api")], |n| {
+        n >= 1.0
+    });
+    let line = gateway.access_log(1).remove(0);
+    assert_eq!(
+        (line["status"].as_u64(), line["method"].as_str()),
+        (Some(200), Some("CONNECT")),
+        "{line}"
+    );
+    assert_eq!(
+        (line["bytes_in"].as_u64(), line["bytes_out"].as_u64()),
+        (Some(5), Some(13)),
+        "{line}"
+    );
+    // Nobody gets anywhere else, and what follows a refusal is not read as a request.
+    for (to, status) in [
+        ("other.test:443", 501),
+        ("fixed.test:443", 403),
+        ("evil.test:443", 404),
+    ] {
+        let mut raw = connect(to);
+        assert_eq!(raw.response("GET").status, status, "{to}");
+        raw.expect_closed();
+    }
+    // The word is no protocol that a field could ask for.
+    let request = Request::get("/")
+        .host("db.test")
+        .header("Connection", "upgrade")
+        .header("Upgrade", "connect");
+    assert_eq!(client::once(gateway.address(), &request).status, 405);
+    assert_eq!(backend.connections(), 1);
+}
+
 #[test]
 fn any_protocol_passes_where_its_route_names_it() {
     let backend = TcpBackend::start(|mut stream, _| {

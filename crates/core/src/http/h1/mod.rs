@@ -224,7 +224,9 @@ async fn request(
         .set(parsed.framing == Framing::None && buffer.is_empty());
     if parsed.framing == Framing::None {
         // What comes behind a request for an upgrade may be no request: not a byte of it is skipped.
-        *io.leftover.borrow_mut() = if request.head.headers.contains(Known::Upgrade) {
+        let may_switch =
+            request.head.headers.contains(Known::Upgrade) || request.head.method == http1::Method::Connect;
+        *io.leftover.borrow_mut() = if may_switch {
             Some(buffer).filter(|buffer| !buffer.is_empty())
         } else {
             next_request(buffer)
@@ -234,13 +236,14 @@ async fn request(
         request.body = Body::Source(Box::new(source));
     }
 
-    let may_keep =
-        parsed.keep_alive && connection.requests.get() + 1 < plan.client.limits.requests_per_connection;
+    let may_keep = parsed.keep_alive
+        && request.head.method != http1::Method::Connect
+        && connection.requests.get() + 1 < plan.client.limits.requests_per_connection;
     let version = request.head.version;
     let mut ex = Exchange::begin(worker, plan, connection, clock, request, started);
     ex.client_side = Some(io.clone());
     let response = answer(&mut ex).await;
-    if ex.upgrade.is_some() && response.head.status == 101 {
+    if ex.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_granted()) {
         return Next::Switch(Switched::new(ex, io, response));
     }
     let next = write::response(&mut ex, io, response, may_keep, version).await;

@@ -18,15 +18,17 @@ pub(super) struct Switched {
 }
 
 impl Switched {
-    /// Writes the head of the 101, with what is still to be sent before it.
+    /// Writes the head of the 101 (200 for CONNECT), with what is still to be sent before it.
     pub(super) fn new(ex: Exchange, io: &ClientIo, response: Response) -> Box<Self> {
         let mut head = ex.worker.spare_staging();
         head.append(&mut io.interim.borrow_mut());
         encode::status_line(&mut head, response.head.status, response.head.reason());
         encode::fields(&mut head, &response.head.headers);
         ex.ids.write(&mut head, &response.head.headers);
-        let protocol = ex.upgrade.as_ref().map_or("", |upgrade| upgrade.protocol());
-        upgrade::write_fields(&mut head, protocol);
+        if response.head.status == 101 {
+            let protocol = ex.upgrade.as_ref().map_or("", |upgrade| upgrade.protocol());
+            upgrade::write_fields(&mut head, protocol);
+        }
         head.extend_from_slice(b"\r\n");
         ex.worker.recycle_response(response.head);
         Box::new(Self {

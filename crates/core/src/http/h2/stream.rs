@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ::http::request;
-use gatehouse_http1::{HeadError, Version};
+use gatehouse_http1::{HeadError, Method, Version};
 use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -63,7 +63,7 @@ pub(super) async fn serve(
     drop(parts);
     clock.begin_total(Total::Exchange, plan.client.timeouts.total);
     let mut tunnel = None;
-    if is_extended {
+    if is_extended || request.head.method == Method::Connect {
         tunnel = Some(body);
     } else if let Ok(declared) = &read
         && !body.is_end_stream()
@@ -97,8 +97,7 @@ pub(super) async fn serve(
         Err(error) => proxy::refuse(&mut ex, &h1::head_failure(&error)),
     };
     if let Some(body) = tunnel
-        && ex.upgrade.is_some()
-        && response.head.status == 101
+        && ex.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_granted())
     {
         return Box::pin(switch::serve(ex, side, body, response)).await;
     }

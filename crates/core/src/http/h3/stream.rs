@@ -19,7 +19,7 @@ use crate::body::{Body, Source};
 use crate::exchange::{ClientSide, Connection, Exchange, Request, Response};
 use crate::failure::{Code, Failure};
 use crate::http::h1::{answer, head_failure};
-use crate::http::parts;
+use crate::http::{parts, upgrade};
 use crate::io::{Clock, Phase, Total};
 use crate::proxy;
 use crate::worker::Worker;
@@ -101,6 +101,7 @@ pub(super) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, accept
     ex.client_side = Some(client.clone());
     let response = match first {
         First::Failed(failure) => proxy::refuse(&mut ex, &failure),
+        _ if ex.request.head.method == Method::Connect => proxy::refuse(&mut ex, &upgrade::no_connect()),
         _ if note.early && !is_safe(&ex.request.head.method) => {
             proxy::refuse(&mut ex, &Failure::new(Code::TooEarly))
         }
