@@ -125,9 +125,10 @@ pub(crate) fn admit(ex: &mut Exchange, allowed: &Arc<TunnelPlan>) -> Result<(), 
     };
     let is_plain_connect = upgrade.is_connect && upgrade.asked.iter().all(|name| &**name == CONNECT);
     let is_allowed = |name: &&str| {
-        let is_known = |known: &Box<str>| known.eq_ignore_ascii_case(name);
+        let mut allowed = allowed.upgrades.iter();
         // The word is for the method: nobody gets there by a field.
-        (is_plain_connect || !name.eq_ignore_ascii_case(CONNECT)) && allowed.upgrades.iter().any(is_known)
+        (is_plain_connect || !name.eq_ignore_ascii_case(CONNECT))
+            && allowed.any(|known| known.eq_ignore_ascii_case(name))
     };
     let chosen = upgrade.asked.iter().map(|name| &**name).find(is_allowed);
     let Some(chosen) = chosen.map(Box::from) else {
