@@ -74,7 +74,7 @@ pub struct ClientLimits {
     #[schemars(range(min = 1))]
     pub requests_per_connection: u64,
     /// TLS handshakes under way at a time on each worker. Above: the connection is closed. Once half of them are taken,
-    /// no client gets more than a sixteenth. At least 1.
+    /// no client gets more than a sixteenth, or eight. At least 1.
     #[schemars(range(min = 1))]
     pub handshakes: u32,
     /// Bytes a second that a body must come with, on the average. `0` turns it off.

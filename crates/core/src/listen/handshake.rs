@@ -40,6 +40,8 @@ const MOST_UNREAD: usize = 64 * 1024;
 /// Once half of the places are taken, no client gets more than this part of all of them: a few that never finish must
 /// not keep everybody else out.
 const SHARE: u32 = 16;
+/// So many a client may have in any case.
+const FEW: u32 = 8;
 
 /// The handshakes of one worker.
 pub(crate) struct Handshakes {
@@ -64,7 +66,7 @@ impl Handshakes {
         let count = self.count.get();
         let mut under_way = self.under_way.borrow_mut();
         let own = under_way.get(&client).copied().unwrap_or(0);
-        let has_its_share = count >= most / 2 && own >= (most / SHARE).max(1);
+        let has_its_share = count >= most / 2 && own >= (most / SHARE).max(FEW);
         if count >= most || has_its_share {
             return None;
         }
@@ -326,7 +328,7 @@ mod tests {
         let mut kept: Vec<_> = (0..64).map_while(|_| handshakes.begin(64, client(1))).collect();
         assert_eq!(kept.len(), 32, "half of them, while nobody else asks");
         kept.extend((0..64).map_while(|_| handshakes.begin(64, client(2))));
-        assert_eq!(kept.len(), 36, "then its share");
+        assert_eq!(kept.len(), 40, "then its share");
         kept.extend((3..).map_while(|n| handshakes.begin(64, client(n))));
         assert_eq!(kept.len(), 64, "and others have the rest");
         drop(kept);
