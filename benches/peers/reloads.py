@@ -15,18 +15,17 @@ import argparse
 import http.client
 import json
 import os
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 import benchlib as B                                           # noqa: E402
+import script                                                  # noqa: E402
 from gateways.gatehouse import GATEWAY                         # noqa: E402
 
 WARM = 50               # reloads before memory is looked at first
@@ -169,35 +168,13 @@ def main():
                    help="SIGHUP after each write, or leave it to the file watch")
     p.add_argument("--grow-mib", type=float, default=2,
                    help="how much memory may grow (default 2)")
-    p.add_argument("--gateway-cpu", type=int, default=0)
-    p.add_argument("--load-cpu", type=int, default=1)
-    p.add_argument("--port-base", type=int, default=27000)
+    script.add_arguments(p, 27000)
     p.add_argument("--max-minutes", type=int, default=10)
-    p.add_argument("--json", help="write the result here")
     a = p.parse_args()
-    if not GATEWAY.available():
-        p.error("build it first: cargo build --release (or set BENCH_GATEHOUSE)")
-    B.install_exit_handlers()
-    B.raise_nofile()
-    d = tempfile.mkdtemp(prefix="gwreload-")
-    os.makedirs(os.path.join(d, "b"))
-    try:
-        r = run(a, d)
-    finally:
-        B.stop_all()
-        shutil.rmtree(d, ignore_errors=True)
-    print(json.dumps(r, indent=1))
-    if a.json:
-        with open(a.json, "w") as f:
-            json.dump(r, f, indent=1)
+    r = script.result(p, a, run)
     good = not r["failed"] and r["alive"] and r["grown_mib"] <= a.grow_mib
-    print("reloads: %s" % ("good" if good else "NOT GOOD"))
-    return 0 if good else 1
+    return script.verdict("reloads", good)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except B.BenchError as e:
-        B.log("reloads: %s" % e)
-        sys.exit(1)
+    script.main("reloads", main)

@@ -14,17 +14,16 @@ import argparse
 import ctypes
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 import benchlib as B                                           # noqa: E402
+import script                                                  # noqa: E402
 from gateways.gatehouse import GATEWAY                         # noqa: E402
 from tunnels import WebSockets                                 # noqa: E402
 from reloads import Load                                       # noqa: E402
@@ -170,34 +169,12 @@ def main():
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--every", type=float, default=2, help="seconds between upgrades")
     p.add_argument("--websockets", type=int, default=20, help="open at a time")
-    p.add_argument("--gateway-cpu", type=int, default=0)
-    p.add_argument("--load-cpu", type=int, default=1)
-    p.add_argument("--port-base", type=int, default=27200)
-    p.add_argument("--json", help="write the result here")
+    script.add_arguments(p, 27200)
     a = p.parse_args()
-    if not GATEWAY.available():
-        p.error("build it first: cargo build --release (or set BENCH_GATEHOUSE)")
-    B.install_exit_handlers()
-    B.raise_nofile()
-    d = tempfile.mkdtemp(prefix="gwupgrade-")
-    os.makedirs(os.path.join(d, "b"))
-    try:
-        r = run(a, d)
-    finally:
-        B.stop_all()
-        shutil.rmtree(d, ignore_errors=True)
-    print(json.dumps(r, indent=1))
-    if a.json:
-        with open(a.json, "w") as f:
-            json.dump(r, f, indent=1)
+    r = script.result(p, a, run)
     good = not r["failed"] and not r["websockets"]["dropped"] and not r["killed"] and r["exit_codes"] == [0]
-    print("upgrades: %s" % ("good" if good else "NOT GOOD"))
-    return 0 if good else 1
+    return script.verdict("upgrades", good)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except B.BenchError as e:
-        B.log("upgrades: %s" % e)
-        sys.exit(1)
+    script.main("upgrades", main)

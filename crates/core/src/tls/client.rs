@@ -24,6 +24,7 @@ use crate::state::States;
 use crate::tls::certificate;
 
 pub use verify::San;
+use verify::{Verifier, Wants};
 
 /// Sessions remembered for resumption, for each upstream.
 const SESSIONS: usize = 256;
@@ -177,7 +178,10 @@ fn config(
     let builder = if !settings.verify {
         builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verify::Nothing(algorithms)))
+            .with_custom_certificate_verifier(Arc::new(Verifier {
+                wants: Wants::Nothing,
+                algorithms,
+            }))
     } else if settings.subject_alt_names.is_empty() {
         builder.with_root_certificates(roots.clone())
     } else {
@@ -188,9 +192,11 @@ fn config(
             .filter_map(|name| name.parse().ok());
         builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verify::Named {
-                roots: roots.clone(),
-                names: names.collect(),
+            .with_custom_certificate_verifier(Arc::new(Verifier {
+                wants: Wants::Names {
+                    roots: roots.clone(),
+                    names: names.collect(),
+                },
                 algorithms,
             }))
     };

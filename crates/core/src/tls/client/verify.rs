@@ -39,21 +39,49 @@ impl FromStr for San {
     }
 }
 
-/// Wants a known authority and one of some names, whatever the server is called.
+/// Judges the certificates of servers in another way than by the name that was dialled. The handshake's signatures are
+/// checked in any case.
 #[derive(Debug)]
-pub(super) struct Named {
-    pub roots: Arc<RootCertStore>,
-    pub names: Vec<San>,
+pub(super) struct Verifier {
+    pub wants: Wants,
     pub algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Named {
-    fn is_named(&self, certificate: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>) -> bool {
+/// What a certificate must show.
+#[derive(Debug)]
+pub(super) enum Wants {
+    /// A known authority, and one of some names, whatever the server is called.
+    Names {
+        roots: Arc<RootCertStore>,
+        names: Vec<San>,
+    },
+    /// Nothing, as `verify: false` says.
+    Nothing,
+}
+
+impl Wants {
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), Error> {
+        let Self::Names { roots, names } = self else {
+            return Ok(());
+        };
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms.all)?;
         let uris = uris(certificate);
-        self.names.iter().any(|name| match name {
-            San::Host(host) => verify_server_name(parsed, host).is_ok(),
+        let fits = names.iter().any(|name| match name {
+            San::Host(host) => verify_server_name(&parsed, host).is_ok(),
             San::Uri(uri) => uris.contains(uri),
-        })
+        });
+        if fits {
+            Ok(())
+        } else {
+            Err(CertificateError::NotValidForName.into())
+        }
     }
 }
 
@@ -72,7 +100,7 @@ fn uris(certificate: &CertificateDer<'_>) -> Vec<String> {
     names.value.general_names.iter().filter_map(uri).collect()
 }
 
-impl ServerCertVerifier for Named {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -81,14 +109,9 @@ impl ServerCertVerifier for Named {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
-        if self.is_named(end_entity, &parsed) {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(CertificateError::NotValidForName.into())
-        }
+        self.wants
+            .judge(end_entity, intermediates, now, &self.algorithms)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -111,44 +134,5 @@ impl ServerCertVerifier for Named {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// Takes any certificate, as `verify: false` says. The handshake's signatures are still checked.
-#[derive(Debug)]
-pub(super) struct Nothing(pub WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Nothing {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }
