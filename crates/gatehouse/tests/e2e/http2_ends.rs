@@ -258,6 +258,29 @@ fn requests_on_their_way_when_the_end_is_announced_are_answered() {
     assert!(gateway.wait_exit().success());
 }
 
+#[test]
+fn a_later_head_has_no_more_time_than_the_first() {
+    let backend = HttpBackend::start();
+    let gateway = with(
+        &backend,
+        "client: { timeouts: { head: 300ms, keep_alive: 1h, linger: 300ms } }\n",
+    );
+    for half in [
+        &[0, 0, 9, HEADERS, 0][..],
+        &[0, 0, 9, HEADERS, 0, 0, 0, 0, 3, 0x82],
+    ] {
+        let mut frames = Frames::connect(gateway.address());
+        frames.head(1, &get("/"), true);
+        frames.until("the answer", |frame| frame.stream == 1 && frame.flags & 1 != 0);
+        frames.raw.send(half);
+        assert_eq!(frames.until_goaway(), NO_ERROR);
+        while frames.read().is_some() {}
+    }
+    gateway.wait_metric("gatehouse_timeouts_total", &[("phase", "client_head")], |n| {
+        n >= 2.0
+    });
+}
+
 /// What goes on in one direction is no excuse for what stands still in the other.
 #[test]
 fn a_client_that_sends_and_reads_nothing_is_let_go() {

@@ -255,6 +255,11 @@ impl Guard {
         self.count(sent)
     }
 
+    /// True while a frame, or a head of several frames, has begun and not ended.
+    pub fn is_amid_frame(&self) -> bool {
+        self.skip > 0 || self.have > 0 || self.in_head
+    }
+
     /// Refuses what comes on a stream that the client has ended (RFC 9113 5.1).
     fn follow(&mut self, kind: u8, flags: u8, stream: u32) -> Result<(), Breach> {
         let interrupts = std::mem::replace(

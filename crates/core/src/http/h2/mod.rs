@@ -304,7 +304,9 @@ where
         let times = &self.times;
         let (phase, after) = match self.stage {
             _ if is_busy => (Phase::KeepAlive, times.keep_alive),
-            Stage::Open if self.accepted == 0 => (Phase::Head, times.first),
+            Stage::Open if self.accepted == 0 || self.shared.wire.is_amid_frame() => {
+                (Phase::Head, times.first)
+            }
             Stage::Open => (Phase::KeepAlive, times.keep_alive),
             Stage::Leaving if has_unsent => (Phase::Write, times.write_idle),
             Stage::Leaving | Stage::Expelled => (Phase::Linger, times.linger),

@@ -58,6 +58,11 @@ impl Wire {
         self.0.borrow().breach
     }
 
+    /// True while a frame, or a head of several frames, has begun and not ended.
+    pub(super) fn is_amid_frame(&self) -> bool {
+        self.0.borrow().guard.is_amid_frame()
+    }
+
     /// Requests refused since this was last asked because there were too many at a time.
     pub(super) fn take_refused(&self) -> u64 {
         let mut inner = self.0.borrow_mut();
