@@ -12,8 +12,9 @@ use std::{
 use axum::{
     Router,
     extract::{Request, State},
+    http::uri::Authority,
     http::{
-        HeaderName, HeaderValue, StatusCode,
+        HeaderName, HeaderValue, StatusCode, Version,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
             X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -59,11 +60,15 @@ pub(crate) enum Hosts {
 impl Hosts {
     fn allows(self, request: &Request) -> bool {
         let Hosts::Local = self else { return true };
-        let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        // HTTP/1.0 and tools that send none are no browsers.
-        let Some(host) = named.filter(|host| !host.is_empty()) else {
-            return true;
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().unwrap_or_default(),
+            // HTTP/1.0 has none: no browser speaks that.
+            (None, _) => return request.version() < Version::HTTP_11 && request.uri().authority().is_none(),
+            _ => return false,
         };
+        // What the target names goes before the field (RFC 9112 3.2.2).
+        let host = request.uri().authority().map_or(host, Authority::as_str);
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => host,

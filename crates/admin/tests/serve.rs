@@ -313,4 +313,15 @@ async fn a_name_from_elsewhere_is_not_answered() {
     }
     let old = raw(server.connect().await, b"GET /livez HTTP/1.0\r\n\r\n").await;
     assert_eq!(status(&old), "200");
+    for head in [
+        "GET http://evil.example/livez HTTP/1.1\r\nhost: localhost\r\n",
+        "GET http://evil.example/livez HTTP/1.0\r\n",
+        "GET /livez HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n",
+        "GET /livez HTTP/1.1\r\nhost:\r\n",
+        "GET /livez HTTP/1.1\r\n",
+    ] {
+        let request = format!("{head}connection: close\r\n\r\n");
+        let answer = raw(server.connect().await, request.as_bytes()).await;
+        assert!(["400", "421"].contains(&status(&answer)), "{head}: {answer}");
+    }
 }

@@ -31,6 +31,8 @@ pub struct Gateway {
     serving: AtomicBool,
     leaving: AtomicBool,
     draining: AtomicBool,
+    /// Connections that a drain has cut before its very end.
+    cut: AtomicUsize,
 }
 
 impl Gateway {
@@ -55,6 +57,7 @@ impl Gateway {
             serving: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            cut: AtomicUsize::new(0),
         })
     }
 
@@ -105,6 +108,17 @@ impl Gateway {
     /// Connections open on all workers.
     pub fn connections(&self) -> usize {
         self.loads.iter().map(|load| load.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Notes connections that a drain has cut before its very end.
+    #[cfg(feature = "http3")]
+    pub(crate) fn note_cut(&self, connections: usize) {
+        self.cut.fetch_add(connections, Ordering::Relaxed);
+    }
+
+    /// Connections that a drain has cut before its very end.
+    pub(crate) fn cut(&self) -> usize {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Waits until no connection is open.

@@ -279,6 +279,7 @@ impl Server {
             Ok(()) => 0,
             Err(_) => self.gateway.connections(),
         };
+        let cut = cut + self.gateway.cut();
         for worker in &self.workers {
             worker.tell(Command::Stop).await;
         }

@@ -223,6 +223,12 @@ impl Worker {
         self.gateway.is_draining()
     }
 
+    /// Notes connections that a drain has cut before its very end.
+    #[cfg(feature = "http3")]
+    pub(crate) fn note_cut(&self, connections: usize) {
+        self.gateway.note_cut(connections);
+    }
+
     /// The time, up to a tick behind; costs nothing.
     pub(crate) fn now(&self) -> Instant {
         self.timers.now()

@@ -48,8 +48,8 @@ pub(in crate::http) fn request(
         assembly.field(name.as_str().as_bytes(), value.as_bytes())?;
     }
     let declared = assembly.end()?;
-    if is_extended && declared.length.is_some() {
-        return Err(HeadError::Malformed("an extended CONNECT has no Content-Length"));
+    if is_connect && declared.length.is_some() {
+        return Err(HeadError::Malformed("CONNECT has no Content-Length"));
     }
     Ok(declared)
 }

@@ -19,6 +19,9 @@ pub(crate) fn request(ex: &mut Exchange) -> Result<Shape, Failure> {
     if head.method == Method::Connect {
         // A tunnel has no path: to routes it is `/`. Whether there may be one is for the route to say.
         head.set_path("/");
+        if head.version == Version::Http10 {
+            return Err(upgrade::no_connect());
+        }
         ex.upgrade = Some(upgrade::connect());
     }
     if head.headers.has_underscore_lookalike() {

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use quinn::{ConnectionError, Incoming, Runtime as _, VarInt};
 use tokio::sync::Notify;
@@ -37,6 +37,11 @@ use crate::io::{Clock, Phase};
 use crate::telemetry::metrics::{Refused, Shaken, Unshaken};
 use crate::tls::{TlsInfo, certificate};
 use crate::worker::{Command, Worker};
+
+/// `H3_NO_ERROR` (RFC 9114 8.1).
+const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+/// How long before the end of a drain the connections that are left are closed.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// True if a listener is to speak HTTP/3.
 pub(super) fn is_wanted(listener: &config::Listener) -> bool {
@@ -207,11 +212,17 @@ impl Acceptor {
             Ok(endpoint) => endpoint,
             Err(error) => return tracing::error!(listener = &*listener.name, %error, "cannot take HTTP/3"),
         };
+        let clock = Clock::new(&worker.timers, worker.metrics.clone());
         loop {
             let is_closed = door.is_closed();
+            let deadline = listener.drain_deadline().filter(|_| is_closed);
+            let patience = deadline.map(|at| at.saturating_duration_since(worker.now()));
             let incoming = tokio::select! {
                 () = door.changed.notified() => continue,
                 () = endpoint.wait_idle(), if is_closed => return,
+                () = pass(&clock, patience.unwrap_or_default().saturating_sub(LAST_WORDS)), if patience.is_some() => {
+                    return part(&worker, &endpoint, &clock).await;
+                }
                 incoming = endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { return };
@@ -234,6 +245,25 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// Ready when that much time has passed.
+async fn pass(clock: &Clock, time: Duration) {
+    poll_fn(|cx| clock.poll_phase(cx, Phase::Leaving, time).map(drop)).await;
+}
+
+/// Tells the clients that are left that it is over: there is nothing that would tell them, as the end of a process tells
+/// those of TCP.
+async fn part(worker: &Worker, endpoint: &quinn::Endpoint, clock: &Clock) {
+    worker.note_cut(endpoint.open_connections());
+    endpoint.close(NO_ERROR, b"");
+    clock.progress();
+    let mut told = pin!(endpoint.wait_idle());
+    poll_fn(|cx| match told.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => clock.poll_phase(cx, Phase::Leaving, LAST_WORDS).map(drop),
+    })
+    .await;
 }
 
 /// Gives a connection to the worker with the fewest.
@@ -261,6 +291,7 @@ fn place(
         Ok(admitted) => admitted,
         Err(refused) => {
             listener.stats.refused(worker.index, label(refused));
+            worker.metrics.limit_hit(refused.setting());
             return incoming.refuse();
         }
     };
@@ -421,7 +452,7 @@ fn why(error: &ConnectionError) -> Unshaken {
     }
 }
 
-async fn in_time<F: Future>(clock: &Clock, after: std::time::Duration, work: F) -> Option<F::Output> {
+async fn in_time<F: Future>(clock: &Clock, after: Duration, work: F) -> Option<F::Output> {
     let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -435,7 +466,7 @@ fn watch(
     worker: &Rc<Worker>,
     quic: &quinn::Connection,
     completed: quinn::ZeroRttAccepted,
-    (handshake, after): (Handshake, std::time::Duration),
+    (handshake, after): (Handshake, Duration),
 ) {
     let clock = Clock::new(&worker.timers, worker.metrics.clone());
     let quic = quic.clone();

@@ -206,6 +206,20 @@ fn forwarding(config: &Config, name: &str, route: &Route, out: &mut Vec<Diagnost
                 .help("paths that begin otherwise are forwarded whole"),
         );
     }
+    if forward
+        .upgrades
+        .iter()
+        .any(|one| one.eq_ignore_ascii_case("connect"))
+    {
+        let only_connect =
+            matches!(route.r#match.methods.as_slice(), [one] if one.eq_ignore_ascii_case("CONNECT"));
+        if !only_connect {
+            let message = format!("route `{name}` allows `connect`, and is for other methods too");
+            let help = "what passes a tunnel is seen by no policy: give CONNECT a route of its own, with \
+                        `methods: [CONNECT]` and an upstream that nothing else protects";
+            out.push(Diagnostic::warning(format!("{path}.upgrades"), message).help(help));
+        }
+    }
     if forward.sticky.is_some() && forward.split.len() < 2 {
         let message =
             format!("route `{name}` is sticky, but has no `split` of two or more upstreams to stick to");

@@ -10,6 +10,7 @@ pub mod frames;
 
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::io::{Buffer, Phase, Stream, Total};
 use crate::telemetry::metrics::{TunnelEnd, UpstreamStats};
 use crate::timer::Which;
 use crate::upstream::Lease;
+use crate::worker::Worker;
 use flow::{Broken, Flow};
 
 /// How long one direction may stay open in silence when the other has ended: frames need both.
@@ -117,7 +119,7 @@ pub(crate) async fn run(mut ex: Box<Exchange>, client: impl End, granted: Vec<u8
     if let Some(failure) = outcome.failure {
         ex.record.broke(&failure);
     }
-    tunnel.open.why = outcome.why;
+    tunnel.open.why = Some(outcome.why);
     drop(tunnel);
     ex.close();
 }
@@ -125,13 +127,19 @@ pub(crate) async fn run(mut ex: Box<Exchange>, client: impl End, granted: Vec<u8
 /// Counts a tunnel while it is open, and why it ended.
 struct Open {
     stats: Arc<UpstreamStats>,
-    worker: usize,
-    why: TunnelEnd,
+    worker: Rc<Worker>,
+    /// None if nobody gets to say: its task ended with the client's connection, or with the worker.
+    why: Option<TunnelEnd>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.stats.shard(self.worker).tunnel_ended(self.why);
+        let why = self.why.unwrap_or(if self.worker.is_draining() {
+            TunnelEnd::Drain
+        } else {
+            TunnelEnd::ClientBroke
+        });
+        self.stats.shard(self.worker.index).tunnel_ended(why);
     }
 }
 
@@ -193,9 +201,8 @@ impl<C: End> Tunnel<C> {
             until: ex.clock.now() + age,
             open: Open {
                 stats: far.stats,
-                worker: ex.worker.index,
-                // What remains if nobody gets to say: the worker ends and its tasks with it.
-                why: TunnelEnd::Drain,
+                worker: ex.worker.clone(),
+                why: None,
             },
         }))
     }

@@ -142,6 +142,46 @@ fn the_end_of_one_side_reaches_the_other() {
     socket.echo("again");
     drop(http2);
     gateway.wait_metric("gatehouse_tunnels", &api, |n| n < 1.0);
+    let ended = |reason| {
+        gateway
+            .metrics()
+            .sum("gatehouse_tunnels_closed_total", &[("reason", reason)])
+    };
+    assert!(
+        ended("client_broke") > 1.5 && ended("drain") < 0.5,
+        "nothing drains"
+    );
+}
+
+/// What waits in a tunnel whose endpoint does not read is that tunnel's matter.
+#[test]
+fn small_messages_to_a_stalled_endpoint_leave_the_others_alone() {
+    let stalled = TcpBackend::start(|mut stream, _| {
+        // The head of the request, and nothing of what follows.
+        while stream.read(&mut [0; 1])? > 0 && stream.peek(&mut [0; 1])? > 0 {}
+        Ok(())
+    });
+    let backend = EchoBackend::start();
+    let yaml = r#"
+listeners: { main: { address: "127.0.0.1:0" } }
+process: { workers: 1 }
+routes:
+  stalled: { match: { path: /stalled }, forward: { upstream: stalled } }
+  all: { match: { path: /** }, forward: { upstream: api } }
+upstreams: { api: { endpoints: ["${api}"] }, stalled: { endpoints: ["${stalled}"] } }
+"#;
+    let gateway = gateway(yaml)
+        .bind("api", backend.url())
+        .bind("stalled", stalled.url())
+        .start();
+    let http2 = Http2::connect(gateway.address());
+    let mut good = Socket::over(http2.connect_to("websocket", "/", &[VERSION]));
+    let mut waiting = http2.connect_to("websocket", "/stalled", &[VERSION]);
+    let frame = Frame::new(TEXT, "x").masked().encode();
+    for _ in 0..5_000 {
+        waiting.write(&frame, false);
+    }
+    good.echo("still there");
 }
 
 #[test]

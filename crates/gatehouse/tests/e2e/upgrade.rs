@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use gatehouse_testkit::backend::tcp::TcpBackend;
 use gatehouse_testkit::websocket::{EchoBackend, KEY, handshake};
 use gatehouse_testkit::wire::Reader;
-use gatehouse_testkit::{Client, HttpBackend, Raw, Request, client};
+use gatehouse_testkit::{Client, HttpBackend, Raw, Reply, Request, client};
 
 use crate::{gateway, in_front_of};
 
@@ -122,6 +122,21 @@ fn other_versions_of_http_are_never_switched_to() {
     }
 }
 
+/// Bytes that come before the answer may be of the protocol that was asked for. Without the switch nobody may take them
+/// for a request.
+#[test]
+fn what_came_too_early_is_no_request() {
+    let backend = HttpBackend::start();
+    backend.on("/ws", Reply::new(401));
+    let gateway = in_front_of(&backend);
+    let mut raw = Raw::connect(gateway.address());
+    let early = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    raw.send([handshake("/ws").encode(), early.into()].concat());
+    assert_eq!(raw.response("GET").status, 401);
+    raw.expect_closed();
+    assert_eq!(backend.count(), 1);
+}
+
 #[test]
 fn a_connect_is_not_served() {
     let backend = HttpBackend::start();
@@ -193,6 +208,9 @@ fn a_connect_reaches_an_endpoint_where_its_route_allows_it() {
         assert_eq!(raw.response("GET").status, status, "{to}");
         raw.expect_closed();
     }
+    let mut raw = Raw::connect(gateway.address());
+    raw.send("CONNECT db.test:5432 HTTP/1.0\r\nHost: db.test:5432\r\n\r\n");
+    assert_eq!(raw.response("GET").status, 501);
     // The word is no protocol that a field could ask for.
     let request = Request::get("/")
         .host("db.test")

@@ -108,7 +108,7 @@ pub(super) const TABLE: [Row; 34] = [
         Fault::Client,
         "the request needs something this gateway does not do",
         "The request uses a transfer coding other than `chunked`, or a method that asks for a tunnel.",
-        "Use plain or chunked bodies; this gateway is no forward proxy, so `CONNECT` is not served.",
+        "Use plain or chunked bodies; this gateway is no forward proxy, so `CONNECT` is served only where a route has it in `forward.upgrades`.",
     )),
     closing(row(
         Code::HttpVersion,

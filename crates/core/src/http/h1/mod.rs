@@ -222,10 +222,12 @@ async fn request(
     // Only a client that has nothing more to send can be watched by what comes from it.
     io.watches
         .set(parsed.framing == Framing::None && buffer.is_empty());
+    let mut is_early = false;
     if parsed.framing == Framing::None {
         // What comes behind a request for an upgrade may be no request: not a byte of it is skipped.
         let may_switch =
             request.head.headers.contains(Known::Upgrade) || request.head.method == http1::Method::Connect;
+        is_early = may_switch && !buffer.is_empty();
         *io.leftover.borrow_mut() = if may_switch {
             Some(buffer).filter(|buffer| !buffer.is_empty())
         } else {
@@ -238,6 +240,8 @@ async fn request(
 
     let may_keep = parsed.keep_alive
         && request.head.method != http1::Method::Connect
+        // It may be of the protocol that was asked for: without the switch it must not be read as a request.
+        && !is_early
         && connection.requests.get() + 1 < plan.client.limits.requests_per_connection;
     let version = request.head.version;
     let mut ex = Exchange::begin(worker, plan, connection, clock, request, started);

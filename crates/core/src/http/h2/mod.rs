@@ -137,6 +137,8 @@ async fn handshake(wire: &Wire, client: &ClientPlan, clock: &Clock) -> Option<Fr
         // The library would count over the whole life of a connection; `outward.rs` does it by windows.
         .max_local_error_reset_streams(None)
         .max_send_buffer_size(SEND_BUFFER)
+        // What small pieces of data may take beside the data itself, while nobody reads them: a tunnel is full of them.
+        .data_frame_budget(2 * usize::try_from(settings.connection_window.get()).unwrap_or(usize::MAX >> 1))
         // RFC 8441: whether a route allows it is for the route to say.
         .enable_connect_protocol();
     let mut handshake = pin!(builder.handshake::<_, Piece>(wire.clone()));

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ::http::request;
-use gatehouse_http1::{HeadError, Method, Version};
+use gatehouse_http1::{HeadError, Method, Version, is_token};
 use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -52,13 +52,19 @@ pub(super) async fn serve(
     };
     let protocol = parts.extensions.get::<Protocol>().cloned();
     let is_extended = protocol.is_some();
-    let read = parts::request(
-        &parts,
-        Version::Http2,
-        is_extended,
-        &plan.client.head,
-        &mut request.head,
-    );
+    let read = match &protocol {
+        Some(protocol) if !is_token(protocol.as_str().as_bytes()) => {
+            request.head.clear();
+            Err(HeadError::Malformed(":protocol is no token"))
+        }
+        _ => parts::request(
+            &parts,
+            Version::Http2,
+            is_extended,
+            &plan.client.head,
+            &mut request.head,
+        ),
+    };
     // What follows is written anew from our own form.
     drop(parts);
     clock.begin_total(Total::Exchange, plan.client.timeouts.total);

@@ -82,6 +82,23 @@ fn a_drain_finishes_what_is_under_way() {
 }
 
 #[test]
+fn whoever_is_left_at_the_end_of_a_drain_is_told() {
+    let backend = HttpBackend::start();
+    backend.script("/hang", |call| {
+        call.hang();
+        Ok(())
+    });
+    let mut setup = Setup::new(&backend, "process: { drain: { timeout: 1s } }\n");
+    let mut client = setup.connect();
+    let mut exchange = client.begin(&Http3Request::new("GET", "/hang"));
+    exchange.finish();
+    backend.wait_requests(1);
+    setup.gateway.signal("TERM");
+    assert_eq!(client.closed(), Some(code::NO_ERROR));
+    assert_eq!(setup.gateway.wait_exit().code(), Some(3), "something was cut");
+}
+
+#[test]
 fn silent_connections_are_closed() {
     let backend = HttpBackend::start();
     let setup = Setup::new(
