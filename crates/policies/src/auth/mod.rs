@@ -41,6 +41,16 @@ pub trait Authenticator: Send + Sync {
     fn forget(&self, ex: &mut Exchange);
 }
 
+/// The settings of a kind of authentication: makes a policy by itself, or a part of one that combines several.
+pub trait AuthConfig {
+    /// The key it has in the document.
+    const NAME: &'static str;
+
+    /// Makes what finds out who calls, and what is to be done with what it finds.
+    #[allow(clippy::result_large_err, reason = "runs once a plan")]
+    fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic>;
+}
+
 /// What the settings of all kinds have in common.
 pub struct Common {
     /// Fields of the request that tell the upstream who calls.
