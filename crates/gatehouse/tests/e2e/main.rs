@@ -29,6 +29,7 @@ mod http2_strict;
 mod http2_tunnels;
 mod http3;
 mod ipv6;
+mod jwt;
 mod keepalive;
 mod limits;
 mod metrics;

@@ -4,6 +4,13 @@
 //! was shown. [`Authentication`] makes a policy of it: it lets an anonymous consumer stand in, puts the caller on
 //! the exchange, and tells the upstream.
 
+mod bearer;
+mod fetch;
+pub mod jose;
+pub mod jwt;
+mod remember;
+mod subjects;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
