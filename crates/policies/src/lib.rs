@@ -11,6 +11,7 @@ mod rate_limit;
 
 use gatehouse_core::policy::Kind;
 
+pub use auth::introspection::Introspection;
 pub use auth::jwt::Jwt;
 pub use headers::Headers;
 pub use rate_limit::RateLimit;
@@ -19,6 +20,7 @@ pub use rate_limit::RateLimit;
 pub const KINDS: &[Kind] = &[
     // Who calls.
     Kind::of::<Jwt>(),
+    Kind::of::<Introspection>(),
     // How often.
     Kind::of::<RateLimit>(),
     // What is changed.

@@ -28,6 +28,7 @@ mod http2_floods;
 mod http2_strict;
 mod http2_tunnels;
 mod http3;
+mod introspection;
 mod ipv6;
 mod jwt;
 mod keepalive;

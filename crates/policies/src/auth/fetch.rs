@@ -62,6 +62,11 @@ impl Fetcher {
     pub fn get(&self, url: Url) -> RequestBuilder {
         self.client.get(url).header("accept", "application/json")
     }
+
+    /// Begins a POST that asks for JSON.
+    pub fn post(&self, url: Url) -> RequestBuilder {
+        self.client.post(url).header("accept", "application/json")
+    }
 }
 
 /// Sends a request and reads the whole answer.

@@ -6,6 +6,7 @@
 
 mod bearer;
 mod fetch;
+pub mod introspection;
 pub mod jose;
 pub mod jwt;
 mod remember;

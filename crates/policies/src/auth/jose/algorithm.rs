@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a token is signed (RFC 7518 3.1, RFC 8037). There is no `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TokenAlgorithm")]
 pub enum Algorithm {
     /// HMAC with SHA-256: both sides have the secret.
     HS256,
