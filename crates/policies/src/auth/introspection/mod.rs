@@ -76,6 +76,7 @@ impl AuthConfig for Introspection {
                 timeout: self.timeout.get(),
                 most: usize::try_from(self.concurrency).unwrap_or(usize::MAX),
             };
+            let shape = format!("{shape} {:?}", Arc::as_ptr(&fetcher));
             cx.state(&shape, || Server::start(background, settings, fetcher))
         });
         let room = usize::try_from(self.cache).unwrap_or(usize::MAX);

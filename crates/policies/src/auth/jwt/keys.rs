@@ -1,11 +1,11 @@
 //! The keys of an issuer that are fetched: kept fresh by a task of their own, and never looked up while a request waits
 //! but in one case: a token names a key that is not known, and the last look was long enough ago.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwapOption, Guard};
+use aws_lc_rs::digest::{SHA256, digest};
 use gatehouse_core::state::Task;
 use gatehouse_core::telemetry::metrics::{Count, Tally};
 use reqwest::Url;
@@ -58,21 +58,26 @@ struct Shared {
     name: String,
     settings: Settings,
     keys: ArcSwapOption<Fetched>,
-    /// Whether a fetch is under way.
-    is_busy: AtomicBool,
-    /// When the last one ended.
-    ended: Mutex<Option<Instant>>,
+    pace: Mutex<Pace>,
     wake: Notify,
     rounds: watch::Sender<u64>,
+}
+
+/// When keys were fetched.
+#[derive(Default)]
+struct Pace {
+    /// Whether a fetch is under way, or about to be.
+    is_busy: bool,
+    /// When the last one ended.
+    ended: Option<Instant>,
 }
 
 /// Keys as they were fetched.
 pub struct Fetched {
     /// The keys.
     pub set: KeySet,
-    /// Another number for each other set.
+    /// Another number for each other set, also after a restart of the task.
     pub generation: u64,
-    body: Vec<u8>,
     at: Instant,
 }
 
@@ -87,8 +92,10 @@ impl Remote {
             name: url.map(Url::to_string).unwrap_or_default(),
             settings,
             keys: ArcSwapOption::empty(),
-            is_busy: AtomicBool::new(true),
-            ended: Mutex::default(),
+            pace: Mutex::new(Pace {
+                is_busy: true,
+                ended: None,
+            }),
             wake: Notify::new(),
             rounds: watch::Sender::new(0),
         });
@@ -116,44 +123,46 @@ impl Remote {
     /// Waits for a fetch that is under way, or for one begun now if `is_wanted` and the last was long enough ago.
     /// False, at once, if there is none to wait for. All who wait share the one fetch.
     pub async fn next(&self, is_wanted: bool) -> bool {
-        let shared = &self.shared;
-        let mut rounds = shared.rounds.subscribe();
-        if !shared.is_busy.load(Ordering::Acquire) {
-            let ended = *shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_early = ended.is_some_and(|at| at.elapsed() < shared.settings.refetch);
-            if !is_wanted || is_early {
-                return false;
+        let mut rounds = {
+            // Under the lock that a fetch ends under: either its end is waited for, or another is begun.
+            let mut pace = self.shared.pace();
+            if !pace.is_busy {
+                let is_early = pace
+                    .ended
+                    .is_some_and(|at| at.elapsed() < self.shared.settings.refetch);
+                if !is_wanted || is_early {
+                    return false;
+                }
+                pace.is_busy = true;
+                self.shared.wake.notify_one();
             }
-            shared.wake.notify_one();
-        }
+            self.shared.rounds.subscribe()
+        };
         rounds.changed().await.is_ok()
+    }
+}
+
+impl Shared {
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn keep_fresh(shared: Arc<Shared>, fetcher: Arc<Fetcher>, meters: Meters) {
     let settings = &shared.settings;
-    let (mut generation, mut failures) = (0, 0_u32);
+    let mut failures = 0_u32;
     loop {
-        shared.is_busy.store(true, Ordering::Release);
+        shared.pace().is_busy = true;
         let next = match fetch_keys(settings, &fetcher).await {
             Ok((set, body, fresh)) => {
                 failures = 0;
-                let same = shared
-                    .keys
-                    .load()
-                    .as_ref()
-                    .is_some_and(|known| known.body == body);
-                if !same {
-                    generation += 1;
+                let generation = generation(&body);
+                let known = shared.keys.load().as_ref().map(|keys| keys.generation);
+                if known != Some(generation) {
                     tracing::info!(source = shared.name, keys = set.len(), "keys were fetched");
                 }
                 let at = Instant::now();
-                shared.keys.store(Some(Arc::new(Fetched {
-                    set,
-                    generation,
-                    body,
-                    at,
-                })));
+                shared.keys.store(Some(Arc::new(Fetched { set, generation, at })));
                 meters.good.add_shared(1);
                 meters.fetched.set(
                     SystemTime::now()
@@ -176,14 +185,29 @@ async fn keep_fresh(shared: Arc<Shared>, fetcher: Arc<Fetcher>, meters: Meters) 
                 Duration::from_secs(1 << (failures - 1).min(5)).min(settings.refresh)
             }
         };
-        *shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        shared.is_busy.store(false, Ordering::Release);
-        shared.rounds.send_modify(|round| *round += 1);
+        {
+            let mut pace = shared.pace();
+            *pace = Pace {
+                is_busy: false,
+                ended: Some(Instant::now()),
+            };
+            shared.rounds.send_modify(|round| *round += 1);
+        }
         tokio::select! {
             () = tokio::time::sleep(next) => {}
             () = shared.wake.notified() => {}
         }
     }
+}
+
+/// A number that the same keys have again, and others never.
+fn generation(body: &[u8]) -> u64 {
+    let digest = digest(&SHA256, body);
+    digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 /// What a discovery document says that is of interest here (OIDC Discovery 4.2).
