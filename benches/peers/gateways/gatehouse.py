@@ -8,12 +8,10 @@ from gateways import Gateway, Launch
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.dirname(os.path.abspath(__file__)))))
-NO_POLICY = "no token verification yet"
 
 
 class Gatehouse(Gateway):
     peer = False                       # it is compared with the best peer
-    unsupported = {"policy": NO_POLICY, "policy_rs256": NO_POLICY}
     log_fields = {"method": "method", "path": "path", "status": "status",
                   "latency": "latency_ms", "request_id": "request_id"}
 
@@ -49,8 +47,28 @@ class Gatehouse(Gateway):
                 "profile": "modern"}
             if ctx.no_resume:
                 listener["tls"]["session_tickets"] = {"enabled": False}
+        policies = []
+        if ctx.policy:
+            key = ({"secret": ctx.keys.secret} if ctx.policy == "HS256"
+                   else {"pem": {"file": ctx.keys.rsapub}})
+            key["algorithm"] = ctx.policy
+            # BENCH_TOKEN_CACHE=0 verifies the signature of each request.
+            cache = int(os.environ.get("BENCH_TOKEN_CACHE", "10000"))
+            policies = [
+                {"jwt": {"issuers": [{"issuer": ctx.keys.issuer,
+                                      "audiences": [ctx.keys.audience],
+                                      "keys": [key]}],
+                         "cache": cache, "forward": {}}},
+                {"rate_limit": {"limit": ctx.rate, "window": "1s",
+                                "key": "consumer"}},
+                {"headers": {"request": {"set": {"X-Gw-Req": "1"},
+                                         "remove": ["X-Internal"]},
+                             "response": {"set": {"X-Gateway": "bench"},
+                                          "remove": ["X-Backend-Secret"]}}},
+            ]
         return {
             "listeners": {"main": listener},
+            "policies": policies,
             "routes": routes,
             "upstreams": {"backend": {"endpoints": ["http://" + ctx.backend]}},
             "access_log": ({"enabled": True, "file": ctx.log} if ctx.log

@@ -4,13 +4,25 @@
 //! tests find it by that line.
 
 pub mod auth;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod rate_limit;
 
 use gatehouse_core::policy::Kind;
 
+pub use auth::introspection::Introspection;
+pub use auth::jwt::Jwt;
 pub use headers::Headers;
 pub use rate_limit::RateLimit;
 
 /// Every built-in policy. The order here is the order in the reference.
-pub const KINDS: &[Kind] = &[Kind::of::<RateLimit>(), Kind::of::<Headers>()];
+pub const KINDS: &[Kind] = &[
+    // Who calls.
+    Kind::of::<Jwt>(),
+    Kind::of::<Introspection>(),
+    // How often.
+    Kind::of::<RateLimit>(),
+    // What is changed.
+    Kind::of::<Headers>(),
+];

@@ -45,6 +45,7 @@ pub enum Code {
     DeadlineExceeded,
     Draining,
     LoopDetected,
+    AuthUnavailable,
     PolicyFailed,
     Internal,
 }

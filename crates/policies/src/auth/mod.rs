@@ -4,6 +4,14 @@
 //! was shown. [`Authentication`] makes a policy of it: it lets an anonymous consumer stand in, puts the caller on
 //! the exchange, and tells the upstream.
 
+mod bearer;
+mod fetch;
+pub mod introspection;
+pub mod jose;
+pub mod jwt;
+mod remember;
+mod subjects;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,6 +47,16 @@ pub trait Authenticator: Send + Sync {
 
     /// Takes the credential off the request, so that the upstream does not see it.
     fn forget(&self, ex: &mut Exchange);
+}
+
+/// The settings of a kind of authentication: makes a policy by itself, or a part of one that combines several.
+pub trait AuthConfig {
+    /// The key it has in the document.
+    const NAME: &'static str;
+
+    /// Makes what finds out who calls, and what is to be done with what it finds.
+    #[allow(clippy::result_large_err, reason = "runs once a plan")]
+    fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic>;
 }
 
 /// What the settings of all kinds have in common.

@@ -47,7 +47,7 @@ const fn retried(row: Row, retry: Retry) -> Row {
     Row { retry, ..row }
 }
 
-pub(super) const TABLE: [Row; 34] = [
+pub(super) const TABLE: [Row; 35] = [
     closing(row(
         Code::BadRequest,
         "bad_request",
@@ -371,6 +371,18 @@ pub(super) const TABLE: [Row; 34] = [
          request back to this gateway.",
         "Look for a route whose upstream is, perhaps through others, this gateway itself. Give gateways \
          that are chained on purpose different names with `forwarded.via`.",
+    ),
+    row(
+        Code::AuthUnavailable,
+        "auth_unavailable",
+        503,
+        Fault::Gateway,
+        "credentials cannot be checked at the moment",
+        "The request carries credentials, and what they are checked with is not there: the keys of the \
+         issuer were never fetched or are too old, or the service that knows the tokens does not answer. \
+         Nobody is let in unchecked.",
+        "The log line names the address that was asked and what went wrong. Check that the gateway can reach \
+         it, its certificate, and what it answers.",
     ),
     row(
         Code::PolicyFailed,
