@@ -41,6 +41,23 @@ pub trait Authenticator: Send + Sync {
     fn forget(&self, ex: &mut Exchange);
 }
 
+/// The settings of a kind of authentication: what makes its authenticator, so that kinds can be combined.
+pub trait AuthConfig {
+    /// The kind's name.
+    const NAME: &'static str;
+
+    /// Makes the authenticator, and gives what its settings have in common with others.
+    #[allow(clippy::result_large_err, reason = "runs once a plan")]
+    fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic>;
+}
+
+/// The policy of a kind that stands alone.
+#[allow(clippy::result_large_err, reason = "runs once a plan")]
+pub fn policy(config: impl AuthConfig, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
+    let (authenticator, common) = config.authenticator(cx)?;
+    Authentication::compile(authenticator, common, cx)
+}
+
 /// What the settings of all kinds have in common.
 pub struct Common {
     /// Fields of the request that tell the upstream who calls.
