@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::config::{self, Credentials};
+use crate::config::{self, Credentials, Diagnostic};
+
+mod unique;
 
 /// Somebody who calls, and what is known of them. Shared by all requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// The consumers of a document, in its order.
-    pub(crate) fn of(written: &IndexMap<String, config::Consumer>) -> Self {
+    /// The consumers of a document, in its order; what no two of them may share is told.
+    pub(crate) fn of(written: &IndexMap<String, config::Consumer>, out: &mut Vec<Diagnostic>) -> Self {
         let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
         let credentials: Vec<_> = written
             .iter()
@@ -59,6 +61,7 @@ impl Consumers {
                 (Arc::new(consumer), written.credentials.clone())
             })
             .collect();
+        unique::check(&credentials, out);
         let by_name = credentials
             .iter()
             .map(|(consumer, _)| (consumer.name.clone(), consumer.clone()));

@@ -16,6 +16,7 @@ pub mod http;
 pub mod identity;
 pub mod io;
 pub mod listen;
+mod parameters;
 pub mod plan;
 pub mod policy;
 pub mod proxy;

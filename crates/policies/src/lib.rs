@@ -9,8 +9,16 @@ mod rate_limit;
 
 use gatehouse_core::policy::Kind;
 
+pub use auth::key::KeyAuth;
 pub use headers::Headers;
 pub use rate_limit::RateLimit;
 
 /// Every built-in policy. The order here is the order in the reference.
-pub const KINDS: &[Kind] = &[Kind::of::<RateLimit>(), Kind::of::<Headers>()];
+pub const KINDS: &[Kind] = &[
+    // Who calls.
+    Kind::of::<KeyAuth>(),
+    // How often.
+    Kind::of::<RateLimit>(),
+    // What is changed on the way.
+    Kind::of::<Headers>(),
+];

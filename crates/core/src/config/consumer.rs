@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Cidr;
-use super::types::{Secret, Timestamp};
+use super::types::{Secret, Sha256, Timestamp};
 
 /// Somebody who calls: a partner, an application, a team.
 ///
@@ -45,8 +45,8 @@ pub struct Credentials {
 pub struct ApiKey {
     /// What logs call it; unlike the key, it is no secret.
     pub id: String,
-    /// The SHA-256 of the key, in 64 hexadecimal digits: `gatehouse key new` makes both.
-    pub sha256: String,
+    /// The SHA-256 of the key: `gatehouse key new` makes both.
+    pub sha256: Sha256,
     /// Until when it is good. Absent: for ever.
     #[serde(default)]
     pub expires: Option<Timestamp>,
@@ -94,8 +94,8 @@ pub struct Subject {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CertificateSubject {
-    /// The SHA-256 of the certificate in hexadecimal digits, colons allowed.
-    pub fingerprint: Option<String>,
+    /// The SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` prints it.
+    pub fingerprint: Option<Sha256>,
     /// The subject, such as `CN=orders,O=Example`.
     pub subject: Option<String>,
     /// One of its alternative names.

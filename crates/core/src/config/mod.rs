@@ -52,7 +52,7 @@ pub use tls::{
     TlsProfile,
 };
 pub use types::{
-    Address, Cidr, HostPattern, PathPattern, Percent, Secret, Size, Span, Timestamp, ValueMatch,
+    Address, Cidr, HostPattern, PathPattern, Percent, Secret, Sha256, Size, Span, Timestamp, ValueMatch,
 };
 pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamProtocol};
 pub use upstream::{UpstreamTimeouts, UpstreamTls};

@@ -30,6 +30,7 @@ mod http2_tunnels;
 mod http3;
 mod ipv6;
 mod keepalive;
+mod key_auth;
 mod limits;
 mod metrics;
 mod pipelining;
