@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Cidr;
+use std::path::PathBuf;
+
 use super::types::{Secret, Sha256, Timestamp};
 
 /// Somebody who calls: a partner, an application, a team.
@@ -20,6 +22,40 @@ pub struct Consumer {
     /// What else is to be known of it: `${consumer.label.NAME}` in templates.
     pub labels: IndexMap<String, String>,
     /// How it proves who it is.
+    pub credentials: Credentials,
+}
+
+/// Consumers that are not in the document: thousands of them, written by another program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumersFrom {
+    /// A file with a consumer on each line, as JSON: what an item of `consumers` has, and its `name`. Relative to the
+    /// document. It is watched: a change takes effect at once and cuts no connection, and a file with a mistake
+    /// changes nothing. At most 256 MiB.
+    ///
+    /// ```json
+    /// {"name": "acme", "tier": "gold", "credentials": {"keys": [{"id": "key_1a9ecf81", "sha256": "1a9e…"}]}}
+    /// ```
+    pub file: PathBuf,
+}
+
+/// A consumer with its name, as a line of `consumers_from.file` has it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedConsumer {
+    /// The name; no other consumer has it.
+    pub name: String,
+    /// As in [`Consumer`].
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// As in [`Consumer`].
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// As in [`Consumer`].
+    #[serde(default)]
+    pub labels: IndexMap<String, String>,
+    /// As in [`Consumer`].
+    #[serde(default)]
     pub credentials: Credentials,
 }
 

@@ -9,11 +9,13 @@ use super::Consumer;
 use crate::config::{Credentials, Diagnostic};
 
 /// Tells of keys, names and ids that are there twice.
-pub(super) fn check(consumers: &[(Arc<Consumer>, Credentials)], out: &mut Vec<Diagnostic>) {
+/// `tell` gets the number of the consumer that came second.
+pub(super) fn check(consumers: &[(Arc<Consumer>, Credentials)], tell: &mut dyn FnMut(usize, Diagnostic)) {
     let mut keys = Seen::new("API key", "sha256");
     let mut names = Seen::new("name to log in with", "username");
     let mut secrets = Seen::new("id of a secret", "id");
-    for (consumer, credentials) in consumers {
+    for (at, (consumer, credentials)) in consumers.iter().enumerate() {
+        let out = &mut |wrong| tell(at, wrong);
         for (i, key) in credentials.keys.iter().enumerate() {
             keys.note(*key.sha256.bytes(), consumer, "keys", i, out);
         }
@@ -43,7 +45,7 @@ impl<'a, K: Hash + Eq> Seen<'a, K> {
         }
     }
 
-    fn note(&mut self, key: K, owner: &'a Consumer, list: &str, i: usize, out: &mut Vec<Diagnostic>) {
+    fn note(&mut self, key: K, owner: &'a Consumer, list: &str, i: usize, out: &mut dyn FnMut(Diagnostic)) {
         let first = match self.owners.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(owner);
@@ -58,6 +60,6 @@ impl<'a, K: Hash + Eq> Seen<'a, K> {
             format!("consumers `{first}` and `{name}` have the same {what}")
         };
         let path = format!("consumers.{name}.credentials.{list}[{i}].{}", self.field);
-        out.push(Diagnostic::error(path, message).hint("expected one that nobody else has"));
+        out(Diagnostic::error(path, message).hint("expected one that nobody else has"));
     }
 }

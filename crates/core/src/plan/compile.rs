@@ -79,7 +79,7 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         .map(|(i, name)| (name.as_str(), i))
         .collect();
     let mut diagnostics = Vec::new();
-    let consumers = Consumers::of(&config.consumers, &mut diagnostics);
+    let consumers = Consumers::of(config, inputs.reader, &mut diagnostics);
     let mut cx = Context {
         inputs,
         config,

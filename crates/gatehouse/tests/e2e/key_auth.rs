@@ -58,11 +58,12 @@ fn a_new_key_works_as_printed_and_shows_up_by_its_id_only() {
         "{lines:?}"
     );
     let (metrics, labels) = (gateway.metrics(), [("consumer", "partner"), ("key", id)]);
-    assert_eq!(metrics.sum("gatehouse_key_auth_requests_total", &labels), 2.0);
+    let used = metrics.sum("gatehouse_key_auth_requests_total", &labels);
+    assert!((used - 2.0).abs() < 0.1, "{used}");
     assert!(metrics.sum("gatehouse_key_auth_last_used_seconds", &labels) > 1e9);
     for reason in ["unknown", "malformed"] {
         let refused = metrics.sum("gatehouse_key_auth_refused_total", &[("reason", reason)]);
-        assert_eq!(refused, 1.0, "{reason}");
+        assert!((refused - 1.0).abs() < 0.1, "{reason}: {refused}");
     }
     for text in lines.iter().map(ToString::to_string).chain([gateway.log()]) {
         assert!(!text.contains(&key) && !text.contains(&other), "{text}");

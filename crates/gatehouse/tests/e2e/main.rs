@@ -14,6 +14,7 @@ mod access_log;
 mod backpressure;
 mod bodies;
 mod cli;
+mod consumers_file;
 mod dns;
 mod drain;
 mod early_response;
