@@ -9,6 +9,7 @@ mod rate_limit;
 
 use gatehouse_core::policy::Kind;
 
+pub use auth::basic::BasicAuth;
 pub use auth::combine::Authenticate;
 pub use auth::key::KeyAuth;
 pub use headers::Headers;
@@ -18,6 +19,7 @@ pub use rate_limit::RateLimit;
 pub const KINDS: &[Kind] = &[
     // Who calls.
     Kind::of::<KeyAuth>(),
+    Kind::of::<BasicAuth>(),
     Kind::of::<Authenticate>(),
     // How often.
     Kind::of::<RateLimit>(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Cidr;
 use std::path::PathBuf;
 
-use super::types::{Secret, Sha256, Timestamp};
+use super::types::{PasswordHash, Secret, Sha256, Timestamp};
 
 /// Somebody who calls: a partner, an application, a team.
 ///
@@ -101,8 +101,8 @@ pub struct Password {
     /// The name to log in with. Absent: the consumer's.
     #[serde(default)]
     pub username: Option<String>,
-    /// The hash as htpasswd or `argon2` print it: `$2y$…`, `$2b$…` or `$argon2id$…`.
-    pub hash: String,
+    /// The hash of the password.
+    pub hash: PasswordHash,
 }
 
 /// A secret that both sides have, to sign requests with.

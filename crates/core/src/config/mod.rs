@@ -55,7 +55,8 @@ pub use tls::{
     TlsProfile,
 };
 pub use types::{
-    Address, Cidr, HostPattern, PathPattern, Percent, Secret, Sha256, Size, Span, Timestamp, ValueMatch,
+    Address, Cidr, HashMethod, HostPattern, PasswordHash, PathPattern, Percent, Secret, Sha256, Size, Span,
+    Timestamp, ValueMatch,
 };
 pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamProtocol};
 pub use upstream::{UpstreamTimeouts, UpstreamTls};

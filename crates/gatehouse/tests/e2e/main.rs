@@ -12,6 +12,7 @@ use gatehouse_testkit::{Gateway, HttpBackend};
 
 mod access_log;
 mod backpressure;
+mod basic_auth;
 mod bodies;
 mod cli;
 mod consumers_file;

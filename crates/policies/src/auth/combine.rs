@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::basic::BasicAuth;
 use super::key::KeyAuth;
 use super::{AuthConfig, Authentication, Authenticator, Common, Later, Shown, refused, required};
 
@@ -48,6 +49,8 @@ pub struct Method {
     pub all: Option<Vec<Method>>,
     /// An API key.
     pub key_auth: Option<KeyAuth>,
+    /// A name and a password.
+    pub basic_auth: Option<BasicAuth>,
 }
 
 impl Default for Authenticate {
@@ -64,7 +67,7 @@ impl Default for Authenticate {
 impl PolicyConfig for Authenticate {
     const NAME: &'static str = "authenticate";
     const STAGE: Stage = Stage::Authenticate;
-    const EXAMPLE: &'static str = "any:\n  - key_auth: {}\n  - key_auth: { headers: [], query: [api_key] }\n";
+    const EXAMPLE: &'static str = "any:\n  - key_auth: {}\n  - basic_auth: {}\n";
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         let authenticator = match (self.any.is_empty(), self.all.is_empty()) {
@@ -116,6 +119,7 @@ fn combined(methods: Vec<Method>, needs: Needs, cx: &mut Compile<'_>) -> Result<
             found.push(nested(combined(methods, Needs::All, &mut cx.at("all"))?));
         }
         add(method.key_auth, &mut cx, &mut found)?;
+        add(method.basic_auth, &mut cx, &mut found)?;
         if found.len() != 1 {
             let message = "a method is exactly one of `any`, `all`, `key_auth` and the like";
             return Err(Diagnostic::error(cx.path.clone(), message));

@@ -4,6 +4,7 @@
 //! was shown. [`Authentication`] makes a policy of it: it lets an anonymous consumer stand in, puts the caller on
 //! the exchange, and tells the upstream.
 
+pub mod basic;
 pub mod combine;
 pub mod key;
 

@@ -6,6 +6,7 @@
 
 mod host;
 mod net;
+mod password;
 mod path;
 mod secret;
 mod sha256;
@@ -16,6 +17,7 @@ mod value;
 
 pub use host::HostPattern;
 pub use net::{Address, Cidr, DnsServer, EndpointHost, EndpointUrl, FileMode, Scheme, SyslogTarget};
+pub use password::{HashMethod, PasswordHash};
 pub use path::{PathForm, PathPattern, Segment};
 pub use secret::{Secret, SecretFile};
 pub use sha256::Sha256;
