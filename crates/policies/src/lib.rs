@@ -10,8 +10,10 @@ mod rate_limit;
 use gatehouse_core::policy::Kind;
 
 pub use auth::basic::BasicAuth;
+pub use auth::certificate::CertificateAuth;
 pub use auth::combine::Authenticate;
 pub use auth::key::KeyAuth;
+pub use auth::signature::HttpSignature;
 pub use headers::Headers;
 pub use rate_limit::RateLimit;
 
@@ -20,6 +22,8 @@ pub const KINDS: &[Kind] = &[
     // Who calls.
     Kind::of::<KeyAuth>(),
     Kind::of::<BasicAuth>(),
+    Kind::of::<HttpSignature>(),
+    Kind::of::<CertificateAuth>(),
     Kind::of::<Authenticate>(),
     // How often.
     Kind::of::<RateLimit>(),

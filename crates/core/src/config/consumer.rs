@@ -67,8 +67,10 @@ pub struct Credentials {
     pub keys: Vec<ApiKey>,
     /// Names and hashes of passwords, for `basic_auth`.
     pub passwords: Vec<Password>,
-    /// Secrets that both sides have, for `hmac_auth`.
+    /// Secrets that both sides have, to sign requests with, for `http_signature`.
     pub secrets: Vec<SharedSecret>,
+    /// Public keys of those who sign requests, for `http_signature`.
+    pub public_keys: Vec<PublicKey>,
     /// What an issuer of tokens calls it, for `jwt`, `introspection`, `oidc` and `ldap_auth`.
     pub subjects: Vec<Subject>,
     /// Client certificates, for `certificate_auth`.
@@ -109,10 +111,47 @@ pub struct Password {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SharedSecret {
-    /// What the client calls it (`keyId`).
+    /// What the client calls it (`keyid`).
     pub id: String,
     /// The secret.
     pub secret: Secret,
+}
+
+/// One half of a pair of keys: who has the other signs requests with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublicKey {
+    /// What the client calls it (`keyid`).
+    pub id: String,
+    /// How it is signed with this key.
+    pub algorithm: SignatureAlgorithm,
+    /// The public key as PEM, in place or in a file.
+    pub key: Secret,
+}
+
+/// A way to sign with a pair of keys (RFC 9421 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SignatureAlgorithm {
+    /// EdDSA with Curve25519.
+    #[serde(rename = "ed25519")]
+    Ed25519,
+    /// ECDSA with P-256 and SHA-256.
+    #[serde(rename = "ecdsa-p256-sha256")]
+    EcdsaP256Sha256,
+    /// RSA-PSS with SHA-512, keys of 2048 bits or more.
+    #[serde(rename = "rsa-pss-sha512")]
+    RsaPssSha512,
+}
+
+impl SignatureAlgorithm {
+    /// The registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
+        }
+    }
 }
 
 /// What an issuer of tokens calls a consumer.

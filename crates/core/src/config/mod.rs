@@ -33,7 +33,7 @@ pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Tr
 pub use consumer::{
     ApiKey, CertificateSubject, Consumer, ConsumersFrom, Credentials, NamedConsumer, Password,
 };
-pub use consumer::{SharedSecret, Subject};
+pub use consumer::{PublicKey, SharedSecret, SignatureAlgorithm, Subject};
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::NamedFiles;

@@ -34,7 +34,7 @@ mod version;
 pub use build::{BuildError, Rule};
 pub use miss::Miss;
 pub use path::{Captures, MAX_CAPTURES, MAX_SEGMENTS};
-pub(crate) use predicate::{cookies, query_values};
+pub use predicate::{cookies, query_values};
 pub use table::{Found, Query, Row, Table};
 pub use version::Versions;
 

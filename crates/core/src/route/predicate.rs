@@ -193,7 +193,7 @@ impl Named {
 }
 
 /// The values of a parameter of the query, decoded.
-pub(crate) fn query_values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+pub fn query_values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, [u8]>> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs.filter_map(move |pair| {
         let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -202,7 +202,7 @@ pub(crate) fn query_values<'a>(query: &'a str, name: &'a str) -> impl Iterator<I
 }
 
 /// The values of a cookie, as sent (RFC 6265 5.4) but without the quotes a value may stand in.
-pub(crate) fn cookies<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub fn cookies<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let pairs = headers
         .all(Known::Cookie)
         .flat_map(|line| line.split(|&byte| byte == b';'));

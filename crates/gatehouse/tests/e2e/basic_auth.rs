@@ -1,4 +1,5 @@
 //! Names and passwords: of consumers and of an htpasswd file, remembered, changed, and never too many at once.
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 use gatehouse_testkit::wait::until;
 use gatehouse_testkit::{Gateway, HttpBackend, Request, Response, client};

@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::basic::BasicAuth;
+use super::certificate::CertificateAuth;
 use super::key::KeyAuth;
+use super::signature::HttpSignature;
 use super::{AuthConfig, Authentication, Authenticator, Common, Later, Shown, refused, required};
 
 /// Finds out who calls in one of several ways, or in several at once.
@@ -51,6 +53,10 @@ pub struct Method {
     pub key_auth: Option<KeyAuth>,
     /// A name and a password.
     pub basic_auth: Option<BasicAuth>,
+    /// A signature of the request.
+    pub http_signature: Option<HttpSignature>,
+    /// The certificate of the client.
+    pub certificate_auth: Option<CertificateAuth>,
 }
 
 impl Default for Authenticate {
@@ -120,6 +126,8 @@ fn combined(methods: Vec<Method>, needs: Needs, cx: &mut Compile<'_>) -> Result<
         }
         add(method.key_auth, &mut cx, &mut found)?;
         add(method.basic_auth, &mut cx, &mut found)?;
+        add(method.http_signature, &mut cx, &mut found)?;
+        add(method.certificate_auth, &mut cx, &mut found)?;
         if found.len() != 1 {
             let message = "a method is exactly one of `any`, `all`, `key_auth` and the like";
             return Err(Diagnostic::error(cx.path.clone(), message));

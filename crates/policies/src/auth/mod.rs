@@ -5,8 +5,10 @@
 //! the exchange, and tells the upstream.
 
 pub mod basic;
+pub mod certificate;
 pub mod combine;
 pub mod key;
+pub mod signature;
 
 use std::future::Future;
 use std::pin::Pin;
