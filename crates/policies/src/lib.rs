@@ -4,6 +4,8 @@
 //! tests find it by that line.
 
 pub mod auth;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod rate_limit;
 

@@ -1,26 +1,26 @@
 //! `http_signature`: who calls, by a signature of the request (RFC 9421).
 
+mod checks;
+pub mod fuzzing;
 mod keys;
 mod message;
 mod nonces;
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{self, SHA256, SHA512};
 use gatehouse_core::config::{Diagnostic, Size, Span, Template};
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::failure::{Code, Failure};
-use gatehouse_core::identity::Identity;
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sfv::{BareItem, InnerList, ListEntry};
 
 use super::{AuthConfig, Authenticator, Common, Later, Shown, refused};
+use checks::{Checks, Good, digest_fits};
 use keys::Keys;
-use message::{Message, component_name};
+use message::Message;
 use nonces::{Nonces, Refusal};
 
 /// Finds out who calls by a signature of the request: HTTP Message Signatures (RFC 9421).
@@ -148,12 +148,14 @@ impl AuthConfig for HttpSignature {
             keys,
             nonces: cx.common_state("http_signature", "", Nonces::default),
             counts,
-            components: self.components,
-            label: self.label,
-            tag: self.tag,
-            max_age: self.max_age.get().as_secs(),
-            skew: self.skew.get().as_secs(),
-            nonce: self.nonce,
+            checks: Checks {
+                components: self.components,
+                label: self.label,
+                tag: self.tag,
+                max_age: self.max_age.get().as_secs(),
+                skew: self.skew.get().as_secs(),
+                nonce: self.nonce,
+            },
             content_digest: self.content_digest,
             max_body: self.max_body.get(),
         };
@@ -170,141 +172,19 @@ struct Signatures {
     keys: Arc<Result<Keys, Diagnostic>>,
     nonces: Arc<Nonces>,
     counts: [Arc<Tally>; 3],
-    components: Vec<String>,
-    label: Option<String>,
-    tag: Option<String>,
-    /// Seconds, as all times here.
-    max_age: u64,
-    skew: u64,
-    nonce: bool,
+    checks: Checks,
     content_digest: bool,
     max_body: u64,
 }
 
-/// A signature that is good, but for what has to be waited for.
-struct Good {
-    identity: Identity,
-    nonce: Option<String>,
-    /// When it was made, in seconds since 1970.
-    created: u64,
-    covers_digest: bool,
-}
-
 impl Signatures {
-    /// Looks at the signatures of a message; `now` in seconds since 1970. An error is for the log.
-    fn check(&self, message: &Message<'_>, now: u64) -> Result<Option<Good>, &'static str> {
-        let inputs = message.dictionary("signature-input")?;
-        let signatures = message.dictionary("signature")?;
-        let (inputs, mut signatures) = match (inputs, signatures) {
-            (None, None) => return Ok(None),
-            (Some(inputs), Some(signatures)) => (inputs, signatures),
-            _ => return Err("of `Signature` and `Signature-Input` there is only one"),
-        };
-        let mut why = match self.label {
-            Some(_) => "there is no signature with the label",
-            None => "no key of a signature is known",
-        };
-        for (label, input) in inputs {
-            if self
-                .label
-                .as_deref()
-                .is_some_and(|wanted| label.as_str() != wanted)
-            {
-                continue;
-            }
-            let ListEntry::InnerList(input) = input else {
-                return Err("a member of `Signature-Input` is no list");
-            };
-            let Some(known) = self.key(&input) else {
-                why = "no key of a signature is known";
-                continue;
-            };
-            let signature = match signatures.shift_remove(&label) {
-                Some(ListEntry::Item(item)) => item,
-                _ => return Err("a signature that `Signature-Input` has is not in `Signature`"),
-            };
-            let BareItem::ByteSequence(signature) = &signature.bare_item else {
-                return Err("a member of `Signature` is no sequence of bytes");
-            };
-            return self.verify(message, &input, known, signature, now).map(Some);
+    /// An error is for the log.
+    fn check(&self, ex: &Exchange) -> Result<Option<Good>, &'static str> {
+        match &*self.keys {
+            Ok(keys) => self.checks.check(keys, &Message::of(ex), ex.unix_seconds()),
+            // Such a plan is not made.
+            Err(_) => Err("the keys could not be read"),
         }
-        Err(why)
-    }
-
-    fn key(&self, input: &InnerList) -> Option<&keys::Known> {
-        let id = input.params.get("keyid")?.as_string()?;
-        self.keys.as_ref().as_ref().ok()?.find(id.as_str())
-    }
-
-    fn verify(
-        &self,
-        message: &Message<'_>,
-        input: &InnerList,
-        known: &keys::Known,
-        signature: &[u8],
-        now: u64,
-    ) -> Result<Good, &'static str> {
-        let text = |name: &str| -> Result<Option<&str>, &'static str> {
-            let Some(value) = input.params.get(name) else {
-                return Ok(None);
-            };
-            let text = value
-                .as_string()
-                .ok_or("a parameter of the signature is no text")?;
-            Ok(Some(text.as_str()))
-        };
-        let time = |name: &str| -> Result<Option<u64>, &'static str> {
-            let Some(value) = input.params.get(name) else {
-                return Ok(None);
-            };
-            let seconds = value
-                .as_integer()
-                .and_then(|seconds| u64::try_from(i64::from(seconds)).ok());
-            seconds
-                .map(Some)
-                .ok_or("a time of the signature is no number of seconds")
-        };
-        if text("alg")?.is_some_and(|alg| alg != known.key.algorithm()) {
-            return Err("the signature names another algorithm than that of the key");
-        }
-        if self.tag.is_some() && text("tag")? != self.tag.as_deref() {
-            return Err("the signature has another tag");
-        }
-        let created = time("created")?.ok_or("the signature does not say when it was made")?;
-        if created > now.saturating_add(self.skew) {
-            return Err("the signature was made in the future");
-        }
-        if created.saturating_add(self.max_age).saturating_add(self.skew) < now {
-            return Err("the signature is too old");
-        }
-        if time("expires")?.is_some_and(|expires| expires.saturating_add(self.skew) < now) {
-            return Err("the signature has expired");
-        }
-        let nonce = text("nonce")?;
-        if self.nonce && nonce.is_none() {
-            return Err("the signature has no nonce");
-        }
-        // Only a component without parameters is the whole of what its name says.
-        let mut covered = input
-            .items
-            .iter()
-            .filter(|item| item.params.is_empty())
-            .filter_map(component_name);
-        let is_covered = |wanted: &String| covered.clone().any(|name| name == wanted);
-        if !self.components.iter().all(is_covered) {
-            return Err("the signature does not cover all that it must");
-        }
-        let covers_digest = covered.any(|name| name == "content-digest");
-        let base = message.signature_base(input)?;
-        if !known.key.verify(&base, signature) {
-            return Err("the signature does not fit");
-        }
-        Ok(Good {
-            identity: known.identity.clone(),
-            nonce: nonce.map(str::to_owned),
-            created,
-            covers_digest,
-        })
     }
 
     /// Takes the nonce, which comes last: what is refused for another reason does not use it up.
@@ -314,8 +194,8 @@ impl Signatures {
             let key = good.identity.proof.credential.as_deref().unwrap_or_default();
             let until = good
                 .created
-                .saturating_add(self.max_age)
-                .saturating_add(self.skew);
+                .saturating_add(self.checks.max_age)
+                .saturating_add(self.checks.skew);
             let request = ex.ids.request.as_bytes();
             match self.nonces.take(key, nonce, request, ex.unix_seconds(), until) {
                 Ok(()) => {}
@@ -358,7 +238,7 @@ impl Signatures {
     }
 
     async fn check_all(&self, ex: &mut Exchange) -> Shown {
-        let found = self.check(&Message::of(ex), ex.unix_seconds());
+        let found = self.check(ex);
         match found {
             Ok(None) => Ok(None),
             Ok(Some(good)) => {
@@ -370,32 +250,6 @@ impl Signatures {
     }
 }
 
-/// Whether the body is what `Content-Digest` says, by all algorithms that are known (RFC 9530 2).
-fn digest_fits(message: &Message<'_>, body: &[u8]) -> Result<(), &'static str> {
-    let digests = message
-        .dictionary("content-digest")?
-        .ok_or("there is no `Content-Digest`")?;
-    let mut known = 0;
-    for (name, entry) in &digests {
-        let algorithm = match name.as_str() {
-            "sha-256" => &SHA256,
-            "sha-512" => &SHA512,
-            _ => continue,
-        };
-        let ListEntry::Item(item) = entry else {
-            return Err("a member of `Content-Digest` is a list");
-        };
-        if item.bare_item.as_byte_sequence() != Some(digest::digest(algorithm, body).as_ref()) {
-            return Err("the body is not what `Content-Digest` says");
-        }
-        known += 1;
-    }
-    if known == 0 {
-        return Err("`Content-Digest` has neither `sha-256` nor `sha-512`");
-    }
-    Ok(())
-}
-
 impl Authenticator for Signatures {
     fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
         if self.content_digest {
@@ -403,7 +257,7 @@ impl Authenticator for Signatures {
             let is_shown = fields.find(b"signature").is_some() || fields.find(b"signature-input").is_some();
             return (!is_shown).then_some(Ok(None));
         }
-        let found = self.check(&Message::of(ex), ex.unix_seconds());
+        let found = self.check(ex);
         Some(match found {
             Ok(None) => Ok(None),
             Ok(Some(good)) => self.conclude(ex, good),
