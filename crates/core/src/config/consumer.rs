@@ -132,7 +132,7 @@ pub struct PublicKey {
 /// A way to sign with a pair of keys (RFC 9421 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SignatureAlgorithm {
-    /// EdDSA with Curve25519.
+    /// The Edwards curve over 2^255 - 19 (RFC 8032).
     #[serde(rename = "ed25519")]
     Ed25519,
     /// ECDSA with P-256 and SHA-256.

@@ -98,6 +98,7 @@ fn pair() -> (Ed25519KeyPair, String) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a list of cases")]
 fn a_signature_says_who_calls_and_covers_what_it_says() {
     let (pair, public) = pair();
     let backend = HttpBackend::start();

@@ -70,9 +70,9 @@ impl AuthConfig for CertificateAuth {
 /// Certificates of consumers, each found by the narrowest thing that is said of it.
 #[derive(Default)]
 struct Index {
-    by_fingerprint: Entries,
-    by_subject: Entries,
-    by_name: Entries,
+    fingerprints: Entries,
+    subjects: Entries,
+    names: Entries,
 }
 
 type Entries = HashMap<Box<str>, Vec<Entry>>;
@@ -91,9 +91,9 @@ impl Index {
                 let subject = wanted.subject.clone();
                 let name = wanted.name.as_deref().map(str::to_ascii_lowercase);
                 let (entries, key) = match (fingerprint, subject, name) {
-                    (Some(key), _, _) => (&mut index.by_fingerprint, key),
-                    (None, Some(key), _) => (&mut index.by_subject, key),
-                    (None, None, Some(key)) => (&mut index.by_name, key),
+                    (Some(key), _, _) => (&mut index.fingerprints, key),
+                    (None, Some(key), _) => (&mut index.subjects, key),
+                    (None, None, Some(key)) => (&mut index.names, key),
                     // The document is checked for those that say nothing.
                     (None, None, None) => continue,
                 };
@@ -119,10 +119,10 @@ impl Index {
     fn find(&self, certificate: &ClientCertificate) -> Option<&Identity> {
         let by_name = || {
             let mut names = certificate.names.iter();
-            names.find_map(|name| find(&self.by_name, &text(name), certificate))
+            names.find_map(|name| find(&self.names, &text(name), certificate))
         };
-        find(&self.by_fingerprint, &certificate.fingerprint, certificate)
-            .or_else(|| find(&self.by_subject, &certificate.subject, certificate))
+        find(&self.fingerprints, &certificate.fingerprint, certificate)
+            .or_else(|| find(&self.subjects, &certificate.subject, certificate))
             .or_else(by_name)
     }
 }

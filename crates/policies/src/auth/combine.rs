@@ -150,7 +150,9 @@ fn nth<'c>(cx: &'c mut Compile<'_>, i: usize) -> Compile<'c> {
     // An index follows its list without a dot.
     for text in [&mut at.path, &mut at.identity] {
         text.pop();
-        text.push_str(&format!("[{i}]"));
+        text.push('[');
+        text.push_str(&i.to_string());
+        text.push(']');
     }
     at
 }

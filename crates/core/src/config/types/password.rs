@@ -94,8 +94,7 @@ fn argon2id(settings: &str, salt: &str, hash: &str) -> Result<(), String> {
     if !is_text(salt) || !is_text(hash) {
         return Err(format!("this is not all of an argon2id hash; {EXPECTED}"));
     }
-    if memory < 8
-        || memory > MOST_MEMORY
+    if !(8..=MOST_MEMORY).contains(&memory)
         || !(1..=MOST_PASSES).contains(&passes)
         || !(1..=16).contains(&lanes)
     {

@@ -40,13 +40,12 @@ impl Hashing {
         password: Vec<u8>,
         hash: Arc<PasswordHash>,
     ) -> Result<bool, Full> {
-        let permit = match self.at_once.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _place = Place::take(self).ok_or(Full)?;
-                // Nobody closes it.
-                self.at_once.clone().acquire_owned().await.map_err(|_| Full)?
-            }
+        let permit = if let Ok(permit) = self.at_once.clone().try_acquire_owned() {
+            permit
+        } else {
+            let _place = Place::take(self).ok_or(Full)?;
+            // Nobody closes it.
+            self.at_once.clone().acquire_owned().await.map_err(|_| Full)?
         };
         // The permit goes along: a client that gives up does not make room for more work than there may be.
         let work = background.spawn_blocking(move || {
@@ -176,7 +175,7 @@ mod tests {
     #[test]
     fn what_fitted_is_known_for_a_while_and_not_for_another_hash() {
         let fitting = Fitting::new().unwrap();
-        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let (now, minute) = (Instant::now(), Duration::from_mins(1));
         let one = hash("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
         let other = hash("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeX");
         let print = fitting.print(b"U*U", &one);

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::{AuthConfig, Authenticator, Common, Later, Shown, refused};
-use hashing::{Fitting, Full, Hashing};
+use hashing::{Fitting, Hashing};
 use users::{User, Users};
 
 /// Finds out who calls by a name and a password (RFC 7617).
@@ -229,13 +229,10 @@ impl Passwords {
         let Some(background) = &self.background else {
             return Err(Failure::new(Code::Internal).detail("there is nothing to compute hashes on"));
         };
-        let fits = match self.hashing.fits(background, pair.password, hash).await {
-            Ok(fits) => fits,
-            Err(Full) => {
-                self.counts.full.count(ex);
-                let full = Failure::new(Code::Overloaded).header("retry-after", "1");
-                return Err(full.detail("too many passwords wait to be checked: see `basic_auth.queue`"));
-            }
+        let Ok(fits) = self.hashing.fits(background, pair.password, hash).await else {
+            self.counts.full.count(ex);
+            let full = Failure::new(Code::Overloaded).header("retry-after", "1");
+            return Err(full.detail("too many passwords wait to be checked: see `basic_auth.queue`"));
         };
         match user {
             // The decoy's own password is nobody's.

@@ -55,9 +55,8 @@ impl Checks {
                 why = "no key of a signature is known";
                 continue;
             };
-            let signature = match signatures.shift_remove(&label) {
-                Some(ListEntry::Item(item)) => item,
-                _ => return Err("a signature that `Signature-Input` has is not in `Signature`"),
+            let Some(ListEntry::Item(signature)) = signatures.shift_remove(&label) else {
+                return Err("a signature that `Signature-Input` has is not in `Signature`");
             };
             let BareItem::ByteSequence(signature) = &signature.bare_item else {
                 return Err("a member of `Signature` is no sequence of bytes");

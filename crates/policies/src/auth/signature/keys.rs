@@ -22,7 +22,7 @@ pub struct Known {
 /// What signatures are verified with.
 pub enum Key {
     /// HMAC with SHA-256.
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     /// One half of a pair.
     Public(SignatureAlgorithm, Box<ParsedPublicKey>),
 }
@@ -30,7 +30,7 @@ pub enum Key {
 impl Key {
     /// A secret that both sides have.
     pub fn shared(secret: &[u8]) -> Self {
-        Self::Shared(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Self::Shared(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
     /// A public key, as PEM.

@@ -138,6 +138,7 @@ impl AuthConfig for HttpSignature {
                 return Err(cx.error(&format!("components[{i}]"), message));
             }
         }
+        #[allow(clippy::result_large_err, reason = "runs once a plan")]
         let keys = cx.once(|| Keys::of(cx));
         if let Err(diagnostic) = &*keys {
             return Err(diagnostic.clone());

@@ -150,7 +150,7 @@ fn components_have_the_values_of_the_rfc() {
         r#"("x-dict";key="q")"#,
         r#"("x-list";bs;key="a")"#,
         r#"("@query-param";name="none")"#,
-        r#"(1)"#,
+        "(1)",
     ] {
         assert!(base(&head, wrong).is_err(), "{wrong}");
     }
