@@ -4,12 +4,14 @@
 //! ([`Body::data`]) and taking it ([`Body::consume`]): bytes go from the buffer they were read into
 //! straight to where they are written. Nothing is read ahead, so a slow reader slows the source.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use gatehouse_http1::Headers;
 
 use crate::failure::Failure;
+use crate::http::reserved::Reserved;
 use crate::io::{Buffer, Pipe};
 
 /// Something that gives a body bit by bit: a client, an endpoint, or a wrapper around another body.
@@ -37,6 +39,10 @@ pub trait Source {
     /// Bounds the bytes it may give in all; `setting` names the bound.
     fn set_limit(&mut self, limit: u64, setting: &'static str) {
         let _ = (limit, setting);
+    }
+    /// Takes off reserved fields from the trailers, whenever they come.
+    fn reserve(&mut self, reserved: &Arc<Reserved>) {
+        let _ = reserved;
     }
     /// True if the sender waits to be told to go on: asking for more tells it.
     fn awaits_go_ahead(&self) -> bool {
@@ -151,6 +157,13 @@ impl Body {
         match self {
             Self::Source(source) => source.trailers(),
             _ => None,
+        }
+    }
+
+    /// As [`Source::reserve`].
+    pub fn reserve(&mut self, reserved: &Arc<Reserved>) {
+        if let Self::Source(source) = self {
+            source.reserve(reserved);
         }
     }
 

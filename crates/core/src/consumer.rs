@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::config::{self, Credentials};
+use crate::config::{self, Config, Credentials, Diagnostic, Reader};
+
+mod file;
+mod unique;
+
+use file::Line;
 
 /// Somebody who calls, and what is known of them. Shared by all requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +38,23 @@ impl Consumer {
     }
 }
 
+fn consumer(
+    name: &str,
+    groups: &[String],
+    tier: Option<&str>,
+    labels: &IndexMap<String, String>,
+) -> Consumer {
+    let labels = labels.iter();
+    Consumer {
+        name: name.into(),
+        groups: groups.iter().map(|group| group.as_str().into()).collect(),
+        tier: tier.map(Box::from),
+        labels: labels
+            .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+            .collect(),
+    }
+}
+
 /// All consumers of a document.
 #[derive(Debug, Default)]
 pub struct Consumers {
@@ -41,31 +63,56 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// The consumers of a document, in its order.
-    pub(crate) fn of(written: &IndexMap<String, config::Consumer>) -> Self {
-        let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
-        let credentials: Vec<_> = written
-            .iter()
-            .map(|(name, written)| {
-                let labels = written.labels.iter();
-                let consumer = Consumer {
-                    name: name.as_str().into(),
-                    groups: boxed(&written.groups),
-                    tier: written.tier.as_deref().map(Box::from),
-                    labels: labels
-                        .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
-                        .collect(),
-                };
-                (Arc::new(consumer), written.credentials.clone())
-            })
-            .collect();
-        let by_name = credentials
-            .iter()
-            .map(|(consumer, _)| (consumer.name.clone(), consumer.clone()));
-        Self {
-            by_name: by_name.collect(),
-            credentials,
+    /// The consumers of a document, in its order, and those of its file. What is wrong is told.
+    pub(crate) fn of(config: &Config, reader: &Reader, out: &mut Vec<Diagnostic>) -> Self {
+        let mut all = Self::default();
+        for (name, written) in &config.consumers {
+            let consumer = consumer(name, &written.groups, written.tier.as_deref(), &written.labels);
+            all.add(Arc::new(consumer), written.credentials.clone());
         }
+        let of_document = all.credentials.len();
+        let mut lines = Vec::new();
+        let path = config.consumers_from.as_ref().map(|from| from.file.as_path());
+        for (number, written) in path.map(|path| file::read(path, reader, out)).unwrap_or_default() {
+            let line = path.map(|path| Line { path, number });
+            if let Some(wrong) = all.name_fault(&written.name) {
+                out.extend(line.map(|line| line.says(wrong, 1)));
+                continue;
+            }
+            lines.push(line);
+            let consumer = consumer(
+                &written.name,
+                &written.groups,
+                written.tier.as_deref(),
+                &written.labels,
+            );
+            all.add(Arc::new(consumer), written.credentials);
+        }
+        unique::check(&all.credentials, &mut |i, wrong| {
+            let line = i.checked_sub(of_document).and_then(|i| lines.get(i)?.as_ref());
+            out.push(match line {
+                Some(line) => line.says(wrong, 1),
+                None => wrong,
+            });
+        });
+        all
+    }
+
+    fn add(&mut self, consumer: Arc<Consumer>, credentials: Credentials) {
+        self.by_name.insert(consumer.name.clone(), consumer.clone());
+        self.credentials.push((consumer, credentials));
+    }
+
+    /// What is wrong with the name of one more, if anything is.
+    fn name_fault(&self, name: &str) -> Option<Diagnostic> {
+        let path = format!("consumers.{name}");
+        if let Some(wrong) = config::check::name_fault("consumer", name) {
+            return Some(Diagnostic::error(path, wrong).hint("expected such as `orders_v2`"));
+        }
+        let message = || format!("there is another consumer `{name}`");
+        self.by_name
+            .contains_key(name)
+            .then(|| Diagnostic::error(path, message()).hint("expected a name that nobody else has"))
     }
 
     /// The consumer of that name.

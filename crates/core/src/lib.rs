@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod body;
+mod buffered;
 pub mod config;
 pub mod consumer;
 pub mod exchange;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod identity;
 pub mod io;
 pub mod listen;
+mod parameters;
 pub mod plan;
 pub mod policy;
 pub mod proxy;

@@ -39,6 +39,7 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     let plan = ex.plan.clone();
     if !plan.reserved.is_empty() {
         plan.reserved.strip(&mut ex.request.head.headers);
+        ex.request.body.reserve(&plan.reserved);
     }
     if let Some(edges) = &plan.edges
         && let Some(reply) = edges.screen(ex)?

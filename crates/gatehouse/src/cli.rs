@@ -13,6 +13,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::control;
 use crate::demo::{self, Demo};
 use crate::document;
+use crate::key::Key;
 use crate::reference;
 use crate::run::{self, Options, Source};
 
@@ -46,6 +47,7 @@ enum Command {
     Check(File),
     /// Print the routes of a configuration in the order in which they are tried.
     Routes(File),
+    Key(Key),
     Demo(Demo),
     /// Print the JSON Schema of the configuration, for editors and tools.
     Schema,
@@ -125,6 +127,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Upgrade(args) => args.execute().map(passed),
         Command::Check(args) => run::check(&args.file).map(passed),
         Command::Routes(args) => run::routes(&args.file).map(passed),
+        Command::Key(args) => args.execute().map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::Schema => print(&format!("{:#}\n", document::schema())).map(|()| ExitCode::SUCCESS),
         Command::Reference(args) => args.execute().map(passed),

@@ -156,6 +156,11 @@ impl Decoder {
         self.trailers.as_deref()
     }
 
+    /// The same, to be changed.
+    pub fn trailers_mut(&mut self) -> Option<&mut Headers> {
+        self.trailers.as_deref_mut()
+    }
+
     fn decode_chunks(&mut self, buf: &mut [u8]) -> Result<Decoded, BodyError> {
         let mut data = 0..0;
         let mut at = 0;

@@ -11,8 +11,13 @@ mod rate_limit;
 
 use gatehouse_core::policy::Kind;
 
+pub use auth::basic::BasicAuth;
+pub use auth::certificate::CertificateAuth;
+pub use auth::combine::Authenticate;
 pub use auth::introspection::Introspection;
 pub use auth::jwt::Jwt;
+pub use auth::key::KeyAuth;
+pub use auth::signature::HttpSignature;
 pub use headers::Headers;
 pub use rate_limit::RateLimit;
 
@@ -21,8 +26,13 @@ pub const KINDS: &[Kind] = &[
     // Who calls.
     Kind::of::<Jwt>(),
     Kind::of::<Introspection>(),
+    Kind::of::<KeyAuth>(),
+    Kind::of::<BasicAuth>(),
+    Kind::of::<HttpSignature>(),
+    Kind::of::<CertificateAuth>(),
+    Kind::of::<Authenticate>(),
     // How often.
     Kind::of::<RateLimit>(),
-    // What is changed.
+    // What is changed on the way.
     Kind::of::<Headers>(),
 ];

@@ -55,6 +55,17 @@ pub fn check(config: &Config, broken: &Broken, out: &mut Diagnostics) {
     check.upstreams();
 }
 
+/// What is wrong with a name of something in the document, if anything is.
+pub(crate) fn name_fault(kind: &str, name: &str) -> Option<String> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if !name.is_empty() && name.len() <= 64 && name.bytes().all(legal) {
+        return None;
+    }
+    Some(format!(
+        "{kind} `{name}` has a name with other than letters, digits, `_` and `-`, or more than 64"
+    ))
+}
+
 struct Check<'a> {
     config: &'a Config,
     broken: &'a Broken,
@@ -83,14 +94,10 @@ impl<'a> Check<'a> {
     }
 
     fn section_names<T>(&mut self, section: &'a str, kind: &str, items: &'a IndexMap<String, T>) {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         let broken = self.broken;
         let gone = broken.names(section).filter(|name| !items.contains_key(*name));
         for name in items.keys().map(String::as_str).chain(gone) {
-            if name.is_empty() || name.len() > 64 || !name.bytes().all(legal) {
-                let message = format!(
-                    "{kind} `{name}` has a name with other than letters, digits, `_` and `-`, or more than 64"
-                );
+            if let Some(message) = name_fault(kind, name) {
                 let diagnostic = Diagnostic::error(format!("{section}.{name}"), message).at_key();
                 self.out.push(diagnostic.hint("expected such as `orders_v2`"));
             }

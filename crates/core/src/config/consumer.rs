@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Cidr;
-use super::types::{Secret, Timestamp};
+use std::path::PathBuf;
+
+use super::types::{PasswordHash, Secret, Sha256, Timestamp};
 
 /// Somebody who calls: a partner, an application, a team.
 ///
@@ -23,6 +25,40 @@ pub struct Consumer {
     pub credentials: Credentials,
 }
 
+/// Consumers that are not in the document: thousands of them, written by another program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumersFrom {
+    /// A file with a consumer on each line, as JSON: what an item of `consumers` has, and its `name`. Relative to the
+    /// document. It is watched: a change takes effect at once and cuts no connection, and a file with a mistake
+    /// changes nothing. At most 256 MiB.
+    ///
+    /// ```json
+    /// {"name": "acme", "tier": "gold", "credentials": {"keys": [{"id": "key_1a9ecf81", "sha256": "1a9e…"}]}}
+    /// ```
+    pub file: PathBuf,
+}
+
+/// A consumer with its name, as a line of `consumers_from.file` has it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedConsumer {
+    /// The name; no other consumer has it.
+    pub name: String,
+    /// As in [`Consumer`].
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// As in [`Consumer`].
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// As in [`Consumer`].
+    #[serde(default)]
+    pub labels: IndexMap<String, String>,
+    /// As in [`Consumer`].
+    #[serde(default)]
+    pub credentials: Credentials,
+}
+
 /// How a consumer proves who it is: any one of these will do.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -31,8 +67,10 @@ pub struct Credentials {
     pub keys: Vec<ApiKey>,
     /// Names and hashes of passwords, for `basic_auth`.
     pub passwords: Vec<Password>,
-    /// Secrets that both sides have, for `hmac_auth`.
+    /// Secrets that both sides have, to sign requests with, for `http_signature`.
     pub secrets: Vec<SharedSecret>,
+    /// Public keys of those who sign requests, for `http_signature`.
+    pub public_keys: Vec<PublicKey>,
     /// What an issuer of tokens calls it, for `jwt`, `introspection`, `oidc` and `ldap_auth`.
     pub subjects: Vec<Subject>,
     /// Client certificates, for `certificate_auth`.
@@ -45,8 +83,8 @@ pub struct Credentials {
 pub struct ApiKey {
     /// What logs call it; unlike the key, it is no secret.
     pub id: String,
-    /// The SHA-256 of the key, in 64 hexadecimal digits: `gatehouse key new` makes both.
-    pub sha256: String,
+    /// The SHA-256 of the key: `gatehouse key new` makes both.
+    pub sha256: Sha256,
     /// Until when it is good. Absent: for ever.
     #[serde(default)]
     pub expires: Option<Timestamp>,
@@ -65,18 +103,55 @@ pub struct Password {
     /// The name to log in with. Absent: the consumer's.
     #[serde(default)]
     pub username: Option<String>,
-    /// The hash as htpasswd or `argon2` print it: `$2y$…`, `$2b$…` or `$argon2id$…`.
-    pub hash: String,
+    /// The hash of the password.
+    pub hash: PasswordHash,
 }
 
 /// A secret that both sides have, to sign requests with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SharedSecret {
-    /// What the client calls it (`keyId`).
+    /// What the client calls it (`keyid`).
     pub id: String,
     /// The secret.
     pub secret: Secret,
+}
+
+/// One half of a pair of keys: who has the other signs requests with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublicKey {
+    /// What the client calls it (`keyid`).
+    pub id: String,
+    /// How it is signed with this key.
+    pub algorithm: SignatureAlgorithm,
+    /// The public key as PEM, in place or in a file.
+    pub key: Secret,
+}
+
+/// A way to sign with a pair of keys (RFC 9421 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SignatureAlgorithm {
+    /// The Edwards curve over 2^255 - 19 (RFC 8032).
+    #[serde(rename = "ed25519")]
+    Ed25519,
+    /// ECDSA with P-256 and SHA-256.
+    #[serde(rename = "ecdsa-p256-sha256")]
+    EcdsaP256Sha256,
+    /// RSA-PSS with SHA-512, keys of 2048 bits or more.
+    #[serde(rename = "rsa-pss-sha512")]
+    RsaPssSha512,
+}
+
+impl SignatureAlgorithm {
+    /// The registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
+        }
+    }
 }
 
 /// What an issuer of tokens calls a consumer.
@@ -94,8 +169,8 @@ pub struct Subject {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CertificateSubject {
-    /// The SHA-256 of the certificate in hexadecimal digits, colons allowed.
-    pub fingerprint: Option<String>,
+    /// The SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` prints it.
+    pub fingerprint: Option<Sha256>,
     /// The subject, such as `CN=orders,O=Example`.
     pub subject: Option<String>,
     /// One of its alternative names.

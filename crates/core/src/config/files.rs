@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Larger files are refused: nothing that a document names comes near it.
+/// Larger files are refused, unless whoever reads one allows more: hardly anything that a document names comes near it.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The files read so far.
@@ -16,8 +16,16 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 pub struct NamedFiles {
     /// Where relative paths begin; empty is the folder the process runs in.
     folder: PathBuf,
-    /// For each file the digest of what it had; none if it could not be read.
-    read: RefCell<BTreeMap<PathBuf, Option<u64>>>,
+    read: RefCell<BTreeMap<PathBuf, Was>>,
+}
+
+/// What a file was when it was read.
+#[derive(Debug)]
+struct Was {
+    /// The digest of what it had; none if it could not be read.
+    digest: Option<u64>,
+    /// How many bytes it may have.
+    most: u64,
 }
 
 impl NamedFiles {
@@ -31,10 +39,15 @@ impl NamedFiles {
 
     /// The bytes of a file, or in our words why there are none.
     pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        self.read_most(path, LARGEST)
+    }
+
+    /// The same for one that may have so many bytes.
+    pub(super) fn read_most(&self, path: &Path, most: u64) -> Result<Vec<u8>, String> {
         let path = self.folder.join(path);
-        let bytes = read(&path);
+        let bytes = read(&path, most);
         let digest = bytes.as_deref().ok().map(digest);
-        self.read.borrow_mut().insert(path, digest);
+        self.read.borrow_mut().insert(path, Was { digest, most });
         bytes
     }
 
@@ -48,18 +61,18 @@ impl NamedFiles {
         let files = self.read.borrow();
         files
             .iter()
-            .any(|(path, was)| read(path).as_deref().ok().map(digest) != *was)
+            .any(|(path, was)| read(path, was.most).as_deref().ok().map(digest) != was.digest)
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| super::load::reason(&error))?;
-    file.take(LARGEST + 1)
+    file.take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| super::load::reason(&error))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("it has more than {LARGEST} bytes"));
+    if bytes.len() as u64 > most {
+        return Err(format!("it has more than {most} bytes"));
     }
     Ok(bytes)
 }

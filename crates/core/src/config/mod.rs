@@ -30,7 +30,10 @@ pub mod yaml;
 pub use check::{Broken, compile_regex};
 pub use client::{Client, ClientLimits, ClientTimeouts, Http2, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
-pub use consumer::{ApiKey, CertificateSubject, Consumer, Credentials, Password, SharedSecret, Subject};
+pub use consumer::{
+    ApiKey, CertificateSubject, Consumer, ConsumersFrom, Credentials, NamedConsumer, Password,
+};
+pub use consumer::{PublicKey, SharedSecret, SignatureAlgorithm, Subject};
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::NamedFiles;
@@ -52,7 +55,8 @@ pub use tls::{
     TlsProfile,
 };
 pub use types::{
-    Address, Cidr, HostPattern, PathPattern, Percent, Secret, Size, Span, Timestamp, ValueMatch,
+    Address, Cidr, HashMethod, HostPattern, PasswordHash, PathPattern, Percent, Secret, Sha256, Size, Span,
+    Timestamp, ValueMatch,
 };
 pub use upstream::{Balance, EndpointSpec, Pool, Upstream, UpstreamLimits, UpstreamProtocol};
 pub use upstream::{UpstreamTimeouts, UpstreamTls};
@@ -73,6 +77,8 @@ pub struct Config {
     pub named_policies: IndexMap<String, PolicyEntry>,
     /// Who may call, by name: what they belong to, and how they prove it.
     pub consumers: IndexMap<String, Consumer>,
+    /// More consumers, for those too many for the document.
+    pub consumers_from: Option<ConsumersFrom>,
     /// Where counts and sessions are kept that several gateways share, by name.
     pub stores: IndexMap<String, Store>,
     /// What requests are matched by, and what answers them, by name. The most specific match wins.

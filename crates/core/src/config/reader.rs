@@ -85,6 +85,14 @@ impl Reader {
         self.files.read(path)
     }
 
+    /// The same for a list that may be long: `most` is the largest size in bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is larger.
+    pub fn long_file(&self, path: &Path, most: u64) -> Result<Vec<u8>, String> {
+        self.files.read_most(path, most)
+    }
+
     /// All files that were asked for so far, those that could not be read included.
     pub fn files(&self) -> Vec<PathBuf> {
         self.files.paths()

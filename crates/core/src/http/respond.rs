@@ -45,7 +45,9 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
 /// What every response for a failure has, whatever it looks like.
 fn add_fields(response: &mut Response, failure: &Failure) {
     for (name, value) in failure.headers() {
-        response.headers_mut().set_name(name.as_bytes(), value.as_bytes());
+        response
+            .headers_mut()
+            .append_name(name.as_bytes(), value.as_bytes());
     }
     response.close = failure.closes();
 }

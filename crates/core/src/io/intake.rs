@@ -132,6 +132,11 @@ impl Intake {
         self.decoder.trailers()
     }
 
+    /// The same, to be changed.
+    pub fn trailers_mut(&mut self) -> Option<&mut Headers> {
+        self.decoder.trailers_mut()
+    }
+
     /// Bytes behind the body: nothing, or the next message.
     pub fn surplus(&self) -> usize {
         self.buffer.len() - self.ready - self.after

@@ -78,14 +78,16 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         .enumerate()
         .map(|(i, name)| (name.as_str(), i))
         .collect();
+    let mut diagnostics = Vec::new();
+    let consumers = Consumers::of(config, inputs.reader, &mut diagnostics);
     let mut cx = Context {
         inputs,
         config,
         series: inputs.metrics.series(),
-        diagnostics: Vec::new(),
+        diagnostics,
         upstreams,
         tunnel: None,
-        consumers: Consumers::of(&config.consumers),
+        consumers,
         shared: Shared::default(),
         reserved: Reserved::default(),
     };
@@ -133,7 +135,7 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
             client: client(&config.client),
             forwarded: forwarded(&config.forwarded),
             request_id: config.request_id.trust,
-            reserved,
+            reserved: Arc::new(reserved),
             listeners: config.listeners.clone(),
             access_log: config.access_log.enabled,
             // An interval of nothing would panic; a log written continuously is as good.

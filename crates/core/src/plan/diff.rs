@@ -24,6 +24,7 @@ impl Outline {
                 print.one("policies", &config.policies),
                 print.items("named_policies", &config.named_policies),
                 print.items("consumers", &config.consumers),
+                print.one("consumers_from", &config.consumers_from),
                 print.items("routes", &config.routes),
                 print.items("stores", &config.stores),
                 print.items("upstreams", &config.upstreams),

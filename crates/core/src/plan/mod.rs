@@ -49,7 +49,7 @@ pub struct Plan {
     /// What upstreams are told about the client.
     pub forwarded: ForwardedPlan,
     /// Fields of requests that only the gateway itself may send on.
-    pub reserved: Reserved,
+    pub reserved: Arc<Reserved>,
     /// Whose request ids are taken.
     pub request_id: Trust,
     /// The listeners as written.

@@ -10,7 +10,7 @@ pub mod info;
 pub mod server;
 pub mod tickets;
 
-pub use info::{ClientCertificate, TlsInfo};
+pub use info::{ClientCertificate, Name, TlsInfo};
 
 use std::sync::Arc;
 

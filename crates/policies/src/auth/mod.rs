@@ -4,12 +4,17 @@
 //! was shown. [`Authentication`] makes a policy of it: it lets an anonymous consumer stand in, puts the caller on
 //! the exchange, and tells the upstream.
 
+pub mod basic;
 mod bearer;
+pub mod certificate;
+pub mod combine;
 mod fetch;
 pub mod introspection;
 pub mod jose;
 pub mod jwt;
+pub mod key;
 mod remember;
+pub mod signature;
 mod subjects;
 
 use std::future::Future;
@@ -57,6 +62,13 @@ pub trait AuthConfig {
     /// Makes what finds out who calls, and what is to be done with what it finds.
     #[allow(clippy::result_large_err, reason = "runs once a plan")]
     fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic>;
+}
+
+/// The policy of a kind that stands alone.
+#[allow(clippy::result_large_err, reason = "runs once a plan")]
+pub fn policy(config: impl AuthConfig, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
+    let (authenticator, common) = config.authenticator(cx)?;
+    Authentication::compile(authenticator, common, cx)
 }
 
 /// What the settings of all kinds have in common.

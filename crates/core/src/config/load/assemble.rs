@@ -24,8 +24,9 @@ pub(super) const NAMED: [(&str, &str); 6] = [
 ];
 
 /// Sections there is one of.
-const SINGLE: [&str; 11] = [
+const SINGLE: [&str; 12] = [
     "policies",
+    "consumers_from",
     "versions",
     "client",
     "forwarded",
@@ -179,6 +180,7 @@ impl Assembly {
         };
         let config = Config {
             policies: one.section("policies"),
+            consumers_from: one.section("consumers_from"),
             versions: one.section("versions"),
             client: one.section("client"),
             forwarded: one.section("forwarded"),

@@ -6,8 +6,10 @@
 
 mod host;
 mod net;
+mod password;
 mod path;
 mod secret;
+mod sha256;
 mod size;
 mod span;
 mod timestamp;
@@ -15,8 +17,10 @@ mod value;
 
 pub use host::HostPattern;
 pub use net::{Address, Cidr, DnsServer, EndpointHost, EndpointUrl, FileMode, Scheme, SyslogTarget};
+pub use password::{HashMethod, PasswordHash};
 pub use path::{PathForm, PathPattern, Segment};
 pub use secret::{Secret, SecretFile};
+pub use sha256::Sha256;
 pub use size::{Percent, Size};
 pub use span::Span;
 pub use timestamp::Timestamp;

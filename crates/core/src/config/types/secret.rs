@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Reader;
 
-/// A secret. Better in a file (`{ file: PATH }`) or from the environment (`"${env.NAME}"`) than in the document.
+/// A secret. Better in a file (`{ file: PATH }`) or from the environment (`"${env:NAME}"`) than in the document.
 ///
 /// It never shows up in logs, and not where the configuration is shown.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]

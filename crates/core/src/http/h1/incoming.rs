@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::ClientIo;
 use crate::body::Source;
 use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
+use crate::http::reserved::Reserved;
 use crate::io::{Buffer, Clock, Intake, Pace, Phase, Pipe, Read, TooSlow};
 use crate::plan::ClientPlan;
 
@@ -27,6 +29,8 @@ pub(super) struct Incoming {
     idle: Duration,
     pace: Pace,
     failed: bool,
+    /// Fields that may not be trailers either.
+    reserved: Option<Arc<Reserved>>,
 }
 
 impl Incoming {
@@ -48,6 +52,15 @@ impl Incoming {
             idle: client.timeouts.body_idle,
             pace: Pace::new(client.limits.min_rate, client.timeouts.body_idle),
             failed: false,
+            reserved: None,
+        }
+    }
+
+    fn strip_trailers(&mut self) {
+        if let Some(reserved) = &self.reserved
+            && let Some(trailers) = self.intake.as_mut().and_then(Intake::trailers_mut)
+        {
+            reserved.strip(trailers);
         }
     }
 
@@ -95,6 +108,7 @@ impl Source for Incoming {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         let more = std::task::ready!(self.poll_arrived(cx));
         self.failed |= more.is_err();
+        self.strip_trailers();
         if matches!(more, Ok(false)) {
             self.io.body_read.set(true);
         }
@@ -140,6 +154,11 @@ impl Source for Incoming {
     fn set_limit(&mut self, limit: u64, setting: &'static str) {
         self.limit = limit;
         self.limit_setting = setting;
+    }
+
+    fn reserve(&mut self, reserved: &Arc<Reserved>) {
+        self.reserved = Some(reserved.clone());
+        self.strip_trailers();
     }
 
     fn awaits_go_ahead(&self) -> bool {

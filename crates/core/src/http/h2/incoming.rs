@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
 use crate::http::h1::{body_failure, too_slow};
 use crate::http::parts;
+use crate::http::reserved::Reserved;
 use crate::io::{Clock, Pace, Phase};
 use crate::plan::ClientPlan;
 
@@ -114,6 +116,8 @@ pub(super) struct Incoming {
     idle: Duration,
     pace: Pace,
     head: HeadLimits,
+    /// Fields that may not be trailers either.
+    reserved: Option<Arc<Reserved>>,
 }
 
 impl Incoming {
@@ -139,6 +143,7 @@ impl Incoming {
             idle: client.timeouts.body_idle,
             pace: Pace::new(client.limits.min_rate, client.timeouts.body_idle),
             head: client.head,
+            reserved: None,
         }
     }
 
@@ -151,10 +156,17 @@ impl Incoming {
             Ok(Some(map)) => {
                 let trailers = parts::trailers_in(&map, &self.head).map_err(|error| body_failure(&error))?;
                 self.trailers = (!trailers.is_empty()).then_some(trailers);
+                self.strip_trailers();
                 Poll::Ready(Ok(None))
             }
             Ok(None) => Poll::Ready(Ok(None)),
             Err(error) => Poll::Ready(Err(gone(&error))),
+        }
+    }
+
+    fn strip_trailers(&mut self) {
+        if let (Some(reserved), Some(trailers)) = (&self.reserved, &mut self.trailers) {
+            reserved.strip(trailers);
         }
     }
 
@@ -234,6 +246,11 @@ impl Source for Incoming {
     fn set_limit(&mut self, limit: u64, setting: &'static str) {
         self.limit = limit;
         self.limit_setting = setting;
+    }
+
+    fn reserve(&mut self, reserved: &Arc<Reserved>) {
+        self.reserved = Some(reserved.clone());
+        self.strip_trailers();
     }
 
     fn awaits_go_ahead(&self) -> bool {

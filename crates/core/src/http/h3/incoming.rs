@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
 use crate::http::h1::{body_failure, too_slow};
 use crate::http::parts;
+use crate::http::reserved::Reserved;
 use crate::io::{Clock, Pace, Phase};
 use crate::plan::ClientPlan;
 
@@ -53,6 +55,8 @@ pub(super) struct Incoming {
     arrived: u64,
     idle: Duration,
     pace: Pace,
+    /// Fields that may not be trailers either.
+    reserved: Option<Arc<Reserved>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +106,7 @@ impl Incoming {
             arrived: 0,
             idle: settings.timeouts.body_idle,
             pace: Pace::new(settings.limits.min_rate, settings.timeouts.body_idle),
+            reserved: None,
         }
     }
 
@@ -161,6 +166,12 @@ impl Incoming {
             .map_err(too_slow)
     }
 
+    fn strip_trailers(&mut self) {
+        if let (Some(reserved), Some(trailers)) = (&self.reserved, &mut self.trailers) {
+            reserved.strip(trailers);
+        }
+    }
+
     fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), Failure> {
         if self.declared.is_some_and(|left| left > 0) {
             return Err(self
@@ -174,6 +185,7 @@ impl Incoming {
             let collected =
                 parts::trailers_in(trailers, &self.head_limits).map_err(|error| body_failure(&error))?;
             self.trailers = Some(collected);
+            self.strip_trailers();
         }
         self.state = State::Ended;
         self.taken.ended.set(true);
@@ -246,6 +258,11 @@ impl Source for Incoming {
     fn set_limit(&mut self, limit: u64, setting: &'static str) {
         self.limit = limit;
         self.limit_setting = setting;
+    }
+
+    fn reserve(&mut self, reserved: &Arc<Reserved>) {
+        self.reserved = Some(reserved.clone());
+        self.strip_trailers();
     }
 
     fn awaits_go_ahead(&self) -> bool {

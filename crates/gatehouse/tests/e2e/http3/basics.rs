@@ -173,3 +173,27 @@ fn without_it_datagrams_are_not_even_received() {
         .connect(setup.address());
     drop(raw);
 }
+
+/// What only the gateway may say of the caller is taken off heads and trailers.
+#[test]
+fn reserved_fields_are_taken_off_heads_and_trailers() {
+    let backend = HttpBackend::start();
+    let setup = Setup::new(&backend, "named_policies: { keys: { key_auth: {} } }\n");
+    let mut client = setup.connect();
+    let request = post("/", "text")
+        .header("x-consumer", "root")
+        .header("x_scopes", "root")
+        .trailer("x-check", "2")
+        .trailer("x-consumer", "root")
+        .trailer("x_scopes", "root");
+    assert_eq!(client.send(&request).status, 200);
+    let seen = backend.last();
+    assert_eq!(seen.trailers.get("x-check"), Some("2"), "{seen:?}");
+    for name in ["x-consumer", "x_scopes", "x-scopes"] {
+        assert_eq!(
+            (seen.header(name), seen.trailers.get(name)),
+            (None, None),
+            "{name}"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! `certificate_auth`: who calls, by the certificate that the client showed in the TLS handshake.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gatehouse_core::config::{CertificateSubject, Diagnostic, Sha256, Template};
+use gatehouse_core::exchange::Exchange;
+use gatehouse_core::failure::{Code, Failure};
+use gatehouse_core::identity::{Identity, Proof};
+use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
+use gatehouse_core::tls::{ClientCertificate, Name};
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AuthConfig, Authenticator, Common, Shown};
+
+/// Finds out who calls by the certificate of the client.
+///
+/// The listener asks for certificates and verifies them (`listeners.NAME.tls.client_auth`); here they are held against
+/// `consumers.NAME.credentials.certificates`, by fingerprint, subject or alternative name. Fields such as `Client-Cert`
+/// that a request brings mean nothing.
+///
+/// A request without a certificate is answered with 401 `Authentication required`, one with a certificate that is no
+/// consumer's with 403: it was verified, and another attempt will not make it anybody's.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificateAuth {
+    /// Fields of the request that tell the upstream who calls; those without a value are not sent. From clients they
+    /// are taken off, on every route.
+    pub forward: IndexMap<String, Template>,
+    /// The consumer that callers are who show no certificate. Absent: they are refused.
+    pub anonymous: Option<String>,
+}
+
+impl Default for CertificateAuth {
+    fn default() -> Self {
+        Self {
+            forward: super::forwarded(),
+            anonymous: None,
+        }
+    }
+}
+
+impl PolicyConfig for CertificateAuth {
+    const NAME: &'static str = "certificate_auth";
+    const STAGE: Stage = Stage::Authenticate;
+    const EXAMPLE: &'static str = "forward: { X-Partner: \"${consumer.name}\" }\n";
+
+    fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
+        super::policy(self, cx)
+    }
+}
+
+impl AuthConfig for CertificateAuth {
+    const NAME: &'static str = <Self as PolicyConfig>::NAME;
+
+    fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic> {
+        let index = cx.once(|| Index::of(cx));
+        let common = Common {
+            forward: self.forward,
+            // It is nothing that the request has.
+            hide_credential: false,
+            anonymous: self.anonymous,
+        };
+        Ok((Arc::new(Certificates(index)), common))
+    }
+}
+
+/// Certificates of consumers, each found by the narrowest thing that is said of it.
+#[derive(Default)]
+struct Index {
+    fingerprints: Entries,
+    subjects: Entries,
+    names: Entries,
+}
+
+type Entries = HashMap<Box<str>, Vec<Entry>>;
+
+struct Entry {
+    wanted: CertificateSubject,
+    identity: Identity,
+}
+
+impl Index {
+    fn of(cx: &Compile<'_>) -> Self {
+        let mut index = Self::default();
+        for (consumer, credentials) in cx.consumers.credentials() {
+            for wanted in &credentials.certificates {
+                let fingerprint = wanted.fingerprint.map(|digest| digest.to_string());
+                let subject = wanted.subject.clone();
+                let name = wanted.name.as_deref().map(str::to_ascii_lowercase);
+                let (entries, key) = match (fingerprint, subject, name) {
+                    (Some(key), _, _) => (&mut index.fingerprints, key),
+                    (None, Some(key), _) => (&mut index.subjects, key),
+                    (None, None, Some(key)) => (&mut index.names, key),
+                    // The document is checked for those that say nothing.
+                    (None, None, None) => continue,
+                };
+                let proof = Proof {
+                    subject: consumer.name.clone(),
+                    credential: Some(key.as_str().into()),
+                    ..Proof::default()
+                };
+                entries.entry(key.into()).or_default().push(Entry {
+                    wanted: wanted.clone(),
+                    identity: Identity {
+                        method: "certificate_auth",
+                        proof: Arc::new(proof),
+                        consumer: Some(consumer.clone()),
+                    },
+                });
+            }
+        }
+        index
+    }
+
+    /// Whose certificate it is: the narrowest that is said of it decides.
+    fn find(&self, certificate: &ClientCertificate) -> Option<&Identity> {
+        let by_name = || {
+            let mut names = certificate.names.iter();
+            names.find_map(|name| find(&self.names, &text(name), certificate))
+        };
+        find(&self.fingerprints, &certificate.fingerprint, certificate)
+            .or_else(|| find(&self.subjects, &certificate.subject, certificate))
+            .or_else(by_name)
+    }
+}
+
+fn find<'e>(entries: &'e Entries, key: &str, certificate: &ClientCertificate) -> Option<&'e Identity> {
+    let mut found = entries.get(key)?.iter();
+    let entry = found.find(|entry| fits(&entry.wanted, certificate))?;
+    Some(&entry.identity)
+}
+
+/// Whether the certificate has all that is wanted.
+fn fits(wanted: &CertificateSubject, certificate: &ClientCertificate) -> bool {
+    let has_fingerprint = |digest: Sha256| digest.to_string() == *certificate.fingerprint;
+    let has_name = |wanted: &String| {
+        let mut names = certificate.names.iter();
+        names.any(|name| text(name).eq_ignore_ascii_case(wanted))
+    };
+    wanted.fingerprint.is_none_or(has_fingerprint)
+        && wanted
+            .subject
+            .as_ref()
+            .is_none_or(|subject| **subject == *certificate.subject)
+        && wanted.name.as_ref().is_none_or(has_name)
+}
+
+/// A name as it is looked up: in lower case.
+fn text(name: &Name) -> String {
+    match name {
+        Name::Dns(text) | Name::Uri(text) | Name::Email(text) => text.to_ascii_lowercase(),
+        Name::Ip(ip) => ip.to_string(),
+    }
+}
+
+struct Certificates(Arc<Index>);
+
+impl Authenticator for Certificates {
+    fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
+        let tls = ex.connection.tls.as_deref();
+        Some(match tls.and_then(|tls| tls.client.as_ref()) {
+            None => Ok(None),
+            Some(certificate) => match self.0.find(certificate) {
+                Some(identity) => Ok(Some(identity.clone())),
+                None => Err(Failure::new(Code::Forbidden)
+                    .safe_detail("Unknown client certificate")
+                    .detail(format!(
+                        "no consumer has the certificate `{}`",
+                        certificate.subject
+                    ))),
+            },
+        })
+    }
+
+    fn challenge(&self) -> &'static str {
+        ""
+    }
+
+    fn forget(&self, _: &mut Exchange) {}
+}
