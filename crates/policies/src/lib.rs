@@ -5,12 +5,12 @@
 
 pub mod auth;
 mod headers;
-mod rate_limit;
+pub mod limit;
 
 use gatehouse_core::policy::Kind;
 
 pub use headers::Headers;
-pub use rate_limit::RateLimit;
+pub use limit::RateLimit;
 
 /// Every built-in policy. The order here is the order in the reference.
 pub const KINDS: &[Kind] = &[Kind::of::<RateLimit>(), Kind::of::<Headers>()];

@@ -35,6 +35,7 @@ mod metrics;
 mod pipelining;
 mod pools;
 mod proxy_protocol;
+mod rate_limit;
 mod raw_strict;
 mod raw_strict_upstream;
 mod reload;

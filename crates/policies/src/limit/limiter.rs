@@ -1,0 +1,219 @@
+//! The decision of a rate limit, and what the answer says of it.
+
+use std::sync::Arc;
+
+use gatehouse_core::config::Template;
+use gatehouse_core::exchange::{Exchange, Response};
+use gatehouse_core::failure::{Code, Failure};
+use gatehouse_core::policy::{Compile, Outcome, Policy, Step, Verdict};
+use gatehouse_core::state::Meters;
+use gatehouse_core::state::meter::{Decision, MOST_RULES, Rule};
+use gatehouse_core::telemetry::metrics::{Family, Tally};
+use indexmap::IndexMap;
+
+use super::cost::number;
+use super::rules::RuleSet;
+use super::{Cost, Keys, LimitHeaders, show};
+
+/// A compiled rate limit.
+pub struct Limiter {
+    pub meters: Arc<Meters>,
+    pub key: Keys,
+    pub ipv6_prefix: u8,
+    /// The rules of whoever has no tier of their own.
+    pub own: RuleSet,
+    pub tiers: IndexMap<Box<str>, RuleSet>,
+    pub tier: Option<Template>,
+    pub limit_from: Option<Template>,
+    pub cost: Cost,
+    pub shadow: bool,
+    pub headers: LimitHeaders,
+    pub outcomes: Outcomes,
+}
+
+/// Counters of what was decided.
+pub struct Outcomes {
+    allowed: Arc<Tally>,
+    refused: Arc<Tally>,
+    shadow: Arc<Tally>,
+}
+
+impl Outcomes {
+    /// The counters of a policy.
+    pub fn new(cx: &Compile<'_>, family: &'static Family, policy: &str) -> Self {
+        Self {
+            allowed: cx.tally(family, &[policy, "allowed"]),
+            refused: cx.tally(family, &[policy, "refused"]),
+            shadow: cx.tally(family, &[policy, "shadow"]),
+        }
+    }
+}
+
+/// What a request asks of a limit.
+struct Asked {
+    key: Vec<u8>,
+    cost: u64,
+    /// Which tier's rules; none for the policy's own.
+    tier: Option<usize>,
+    /// The limit that takes the place of the first.
+    limit: Option<u64>,
+}
+
+/// What the answer says of the limit.
+struct Shown {
+    decision: Decision,
+    tier: Option<usize>,
+    limit: Option<u64>,
+}
+
+impl Limiter {
+    fn ask(&self, ex: &Exchange) -> Asked {
+        let tier = if self.tiers.is_empty() {
+            None
+        } else {
+            self.tier_of(ex)
+        };
+        let mut key = Vec::with_capacity(64);
+        key.extend_from_slice(self.set(tier).salt.as_bytes());
+        self.key.render(ex, self.ipv6_prefix, &mut key);
+        let limit = self.limit_from.as_ref().and_then(|text| number(text, ex));
+        Asked {
+            key,
+            cost: self.cost.of(ex),
+            tier,
+            limit: limit.filter(|limit| *limit > 0),
+        }
+    }
+
+    fn set(&self, tier: Option<usize>) -> &RuleSet {
+        let tier = tier.and_then(|tier| self.tiers.get_index(tier));
+        tier.map_or(&self.own, |(_, set)| set)
+    }
+
+    fn tier_of(&self, ex: &Exchange) -> Option<usize> {
+        if let Some(text) = &self.tier {
+            let mut name = Vec::with_capacity(16);
+            text.render(&mut name, &mut |variable, out| ex.variable(variable, out));
+            return self.tiers.get_index_of(str::from_utf8(&name).ok()?);
+        }
+        let consumer = ex.identity.as_ref()?.consumer.as_ref()?;
+        let tier = consumer.tier.as_deref();
+        let mut names = tier
+            .into_iter()
+            .chain(consumer.groups.iter().map(|group| &**group));
+        names.find_map(|name| self.tiers.get_index_of(name))
+    }
+
+    fn decide(&self, ex: &mut Exchange) -> Outcome {
+        let asked = self.ask(ex);
+        let decision = {
+            let mut own = [NO_RULE; MOST_RULES];
+            let rules = self.rules(asked.tier, asked.limit, &mut own);
+            self.meters.count(&asked.key, rules, asked.cost, ex.now())
+        };
+        self.conclude(ex, &asked, decision)
+    }
+
+    /// The rules of a tier, with a caller's own limit in the place of the first.
+    fn rules<'r>(
+        &'r self,
+        tier: Option<usize>,
+        limit: Option<u64>,
+        own: &'r mut [Rule; MOST_RULES],
+    ) -> &'r [Rule] {
+        let rules = &self.set(tier).rules;
+        let Some(limit) = limit else { return rules };
+        for (own, rule) in own.iter_mut().zip(rules) {
+            *own = *rule;
+        }
+        if let Some(first) = own.first_mut() {
+            if first.burst == first.limit {
+                first.burst = limit;
+            }
+            first.limit = limit;
+        }
+        own.get(..rules.len()).unwrap_or_default()
+    }
+
+    fn conclude(&self, ex: &mut Exchange, asked: &Asked, decision: Decision) -> Outcome {
+        if self.shadow {
+            let outcome = if decision.admitted {
+                &self.outcomes.allowed
+            } else {
+                &self.outcomes.shadow
+            };
+            outcome.count(ex);
+            return Ok(Verdict::Continue);
+        }
+        if self.headers.any() {
+            ex.keep(Shown {
+                decision,
+                tier: asked.tier,
+                limit: asked.limit,
+            });
+        }
+        if decision.admitted {
+            self.outcomes.allowed.count(ex);
+            return Ok(Verdict::Continue);
+        }
+        self.outcomes.refused.count(ex);
+        let failure = Failure::new(Code::RateLimited);
+        let names = &self.set(asked.tier).names;
+        Err(show::refusal(failure, self.headers, decision.reports(), names))
+    }
+
+    fn show(&self, ex: &mut Exchange, response: &mut Response) {
+        let Some(Shown {
+            decision,
+            tier,
+            limit,
+        }) = ex.kept()
+        else {
+            return;
+        };
+        let set = self.set(tier);
+        let mut own = [NO_RULE; MOST_RULES];
+        let rules = self.rules(tier, limit, &mut own);
+        let now = ex.unix_seconds();
+        if limit.is_some() {
+            let told = show::policies(rules, &set.names);
+            show::show(
+                self.headers,
+                response,
+                now,
+                rules,
+                &set.names,
+                &told,
+                decision.reports(),
+            );
+        } else {
+            show::show(
+                self.headers,
+                response,
+                now,
+                rules,
+                &set.names,
+                &set.told,
+                decision.reports(),
+            );
+        }
+    }
+}
+
+const NO_RULE: Rule = Rule {
+    algorithm: gatehouse_core::state::meter::Algorithm::SlidingWindow,
+    limit: 1,
+    window: 1,
+    burst: 1,
+};
+
+impl Policy for Limiter {
+    fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
+        self.decide(ex).into()
+    }
+
+    fn on_response<'a>(&'a self, ex: &'a mut Exchange, response: &'a mut Response) -> Step<'a> {
+        self.show(ex, response);
+        Step::CONTINUE
+    }
+}
