@@ -248,12 +248,11 @@ impl Failure {
         let code = self.code();
         let mut out = Vec::with_capacity(192);
         out.extend_from_slice(b"{\"type\":\"");
-        match self.0.problem_type {
-            Some(uri) => out.extend_from_slice(uri.as_bytes()),
-            None => {
-                out.extend_from_slice(b"urn:gatehouse:failure:");
-                out.extend_from_slice(code.name().as_bytes());
-            }
+        if let Some(uri) = self.0.problem_type {
+            out.extend_from_slice(uri.as_bytes());
+        } else {
+            out.extend_from_slice(b"urn:gatehouse:failure:");
+            out.extend_from_slice(code.name().as_bytes());
         }
         out.extend_from_slice(b"\",\"title\":");
         json::string(&mut out, code.title().as_bytes());
@@ -385,7 +384,7 @@ pub fn failures_markdown() -> String {
 mod tests {
     use super::*;
 
-    fn parsed(failure: &Failure) -> serde_json::Value {
+    fn parsed(failure: &Failure) -> Value {
         serde_json::from_slice(&failure.problem("id-\"1\"")).expect("valid JSON")
     }
 

@@ -6,11 +6,19 @@
 pub mod auth;
 mod headers;
 pub mod limit;
+pub mod store;
 
 use gatehouse_core::policy::Kind;
 
 pub use headers::Headers;
-pub use limit::RateLimit;
+pub use limit::{Concurrency, Quota, RateLimit};
 
 /// Every built-in policy. The order here is the order in the reference.
-pub const KINDS: &[Kind] = &[Kind::of::<RateLimit>(), Kind::of::<Headers>()];
+pub const KINDS: &[Kind] = &[
+    // Limits.
+    Kind::of::<RateLimit>(),
+    Kind::of::<Quota>(),
+    Kind::of::<Concurrency>(),
+    // What is changed.
+    Kind::of::<Headers>(),
+];

@@ -25,6 +25,11 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// Requests of one consumer.
+    pub fn consumer() -> Self {
+        Self(vec![Selector::Consumer])
+    }
+
     /// Refuses lists that mean nothing.
     #[allow(clippy::result_large_err, reason = "runs once a plan")]
     pub fn check(&self, cx: &Compile<'_>) -> Result<(), Diagnostic> {

@@ -7,16 +7,21 @@ use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::policy::{Compile, Outcome, Policy, Step, Verdict};
 use gatehouse_core::state::Meters;
-use gatehouse_core::state::meter::{Decision, MOST_RULES, Rule};
+use gatehouse_core::state::meter::{Algorithm, Decision, MOST_RULES, Rule};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 use indexmap::IndexMap;
 
+use super::calendar::Calendar;
 use super::cost::number;
+use super::leases::Leased;
 use super::rules::RuleSet;
+use super::shared::{OnFailure, Shared};
 use super::{Cost, Keys, LimitHeaders, show};
 
 /// A compiled rate limit.
 pub struct Limiter {
+    /// Where gateways count together, if they do.
+    pub shared: Option<Shared>,
     pub meters: Arc<Meters>,
     pub key: Keys,
     pub ipv6_prefix: u8,
@@ -29,6 +34,12 @@ pub struct Limiter {
     pub shadow: bool,
     pub headers: LimitHeaders,
     pub outcomes: Outcomes,
+    /// What a refusal is called.
+    pub code: Code,
+    /// Where the bounds of windows stand, if they follow the calendar.
+    pub calendar: Option<Calendar>,
+    /// From how many percent on callers are warned, and the count of them.
+    pub warn: Option<(u8, Arc<Tally>)>,
 }
 
 /// Counters of what was decided.
@@ -106,31 +117,89 @@ impl Limiter {
 
     fn decide(&self, ex: &mut Exchange) -> Outcome {
         let asked = self.ask(ex);
-        let decision = {
-            let mut own = [NO_RULE; MOST_RULES];
-            let rules = self.rules(asked.tier, asked.limit, &mut own);
-            self.meters.count(&asked.key, rules, asked.cost, ex.now())
-        };
+        let mut own = [NO_RULE; MOST_RULES];
+        let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
+        let decision = self.meters.count(&asked.key, rules, asked.cost, ex.now());
         self.conclude(ex, &asked, decision)
     }
 
-    /// The rules of a tier, with a caller's own limit in the place of the first.
+    /// Decides with other gateways. What this one may give out by itself it does at once.
+    fn decide_together<'a>(&'a self, shared: &'a Shared, ex: &'a mut Exchange) -> Step<'a> {
+        let asked = self.ask(ex);
+        let ahead = match shared.leased(&asked.key, asked.cost, ex.now()) {
+            Leased::Decided(decision) => return self.conclude(ex, &asked, decision).into(),
+            Leased::Ask { ahead } => ahead,
+        };
+        if !shared.is_up() {
+            return self.decide_alone(shared, ex, &asked).into();
+        }
+        Step::wait(async move {
+            let mut own = [NO_RULE; MOST_RULES];
+            let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
+            match shared.count(&asked.key, rules, asked.cost, ahead, ex.now()).await {
+                Ok(decision) => self.conclude(ex, &asked, decision),
+                Err(_) => self.decide_alone(shared, ex, &asked),
+            }
+        })
+    }
+
+    /// Decides while the store does not answer.
+    fn decide_alone(&self, shared: &Shared, ex: &mut Exchange, asked: &Asked) -> Outcome {
+        shared.without.count(ex);
+        match shared.on_failure {
+            OnFailure::Open => Ok(Verdict::Continue),
+            OnFailure::Closed if self.shadow => Ok(Verdict::Continue),
+            OnFailure::Closed => {
+                let failure = Failure::new(Code::Overloaded).detail("the store of a limit does not answer");
+                Err(failure.header("retry-after", "1"))
+            }
+            OnFailure::Local => {
+                let mut own = [NO_RULE; MOST_RULES];
+                let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
+                let mut share = [NO_RULE; MOST_RULES];
+                let rules = shared.share(rules, &mut share);
+                let decision = self.meters.count(&asked.key, rules, asked.cost, ex.now());
+                self.conclude(ex, asked, decision)
+            }
+        }
+    }
+
+    /// The rules of a tier, with a caller's own limit in the place of the first, and the bounds of the calendar.
     fn rules<'r>(
         &'r self,
+        ex: &Exchange,
         tier: Option<usize>,
         limit: Option<u64>,
-        own: &'r mut [Rule; MOST_RULES],
+        own: &'r mut Own,
     ) -> &'r [Rule] {
         let rules = &self.set(tier).rules;
-        let Some(limit) = limit else { return rules };
+        if limit.is_none() && self.calendar.is_none() {
+            return rules;
+        }
         for (own, rule) in own.iter_mut().zip(rules) {
             *own = *rule;
         }
         if let Some(first) = own.first_mut() {
-            if first.burst == first.limit {
-                first.burst = limit;
+            if let Some(limit) = limit {
+                if first.burst == first.limit {
+                    first.burst = limit;
+                }
+                first.limit = limit;
             }
-            first.limit = limit;
+            if let Some(calendar) = &self.calendar {
+                let bounds = calendar.at(i64::try_from(ex.unix_seconds()).unwrap_or_default());
+                let nanos = |second: i64| {
+                    u64::try_from(second)
+                        .unwrap_or_default()
+                        .saturating_mul(1_000_000_000)
+                };
+                first.algorithm = Algorithm::Period {
+                    previous: nanos(bounds.previous),
+                    start: nanos(bounds.start),
+                    end: nanos(bounds.end),
+                    next: nanos(bounds.next),
+                };
+            }
         }
         own.get(..rules.len()).unwrap_or_default()
     }
@@ -145,7 +214,7 @@ impl Limiter {
             outcome.count(ex);
             return Ok(Verdict::Continue);
         }
-        if self.headers.any() {
+        if self.headers.any() || self.warn.is_some() {
             ex.keep(Shown {
                 decision,
                 tier: asked.tier,
@@ -157,7 +226,7 @@ impl Limiter {
             return Ok(Verdict::Continue);
         }
         self.outcomes.refused.count(ex);
-        let failure = Failure::new(Code::RateLimited);
+        let failure = Failure::new(self.code);
         let names = &self.set(asked.tier).names;
         Err(show::refusal(failure, self.headers, decision.reports(), names))
     }
@@ -173,7 +242,18 @@ impl Limiter {
         };
         let set = self.set(tier);
         let mut own = [NO_RULE; MOST_RULES];
-        let rules = self.rules(tier, limit, &mut own);
+        let rules = self.rules(ex, tier, limit, &mut own);
+        if let (Some((from, warned)), Some((rule, report))) =
+            (&self.warn, rules.iter().zip(decision.reports()).next())
+        {
+            let used = percent(rule.limit, report.remaining);
+            if decision.admitted && used >= u64::from(*from) {
+                warned.count(ex);
+                response
+                    .headers_mut()
+                    .set_name(b"x-quota-warning", used.to_string().as_bytes());
+            }
+        }
         let now = ex.unix_seconds();
         if limit.is_some() {
             let told = show::policies(rules, &set.names);
@@ -200,8 +280,17 @@ impl Limiter {
     }
 }
 
-const NO_RULE: Rule = Rule {
-    algorithm: gatehouse_core::state::meter::Algorithm::SlidingWindow,
+/// Room for rules that are made for a request.
+type Own = [Rule; MOST_RULES];
+
+/// How much of a limit is used.
+fn percent(limit: u64, remaining: u64) -> u64 {
+    let used = u128::from(limit.saturating_sub(remaining)) * 100 / u128::from(limit.max(1));
+    u64::try_from(used).unwrap_or(100)
+}
+
+pub(super) const NO_RULE: Rule = Rule {
+    algorithm: Algorithm::SlidingWindow,
     limit: 1,
     window: 1,
     burst: 1,
@@ -209,7 +298,10 @@ const NO_RULE: Rule = Rule {
 
 impl Policy for Limiter {
     fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
-        self.decide(ex).into()
+        match &self.shared {
+            None => self.decide(ex).into(),
+            Some(shared) => self.decide_together(shared, ex),
+        }
     }
 
     fn on_response<'a>(&'a self, ex: &'a mut Exchange, response: &'a mut Response) -> Step<'a> {

@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use gatehouse_core::config::{Diagnostic, Span, Template};
+use gatehouse_core::failure::Code;
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
 use gatehouse_core::state::meter::DEFAULT_CAPACITY;
 use gatehouse_core::telemetry::metrics::Family;
@@ -13,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::limiter::{self, Limiter};
 use super::rules::{self, Algorithm, RuleSet, Tier, WindowLimit};
+use super::shared::{Mode, OnFailure, Shared, Sharing, WITHOUT};
 use super::{Cost, Keys, LimitHeaders};
+use crate::store;
 
 /// Limits how many requests a client may make in a window of time.
 ///
@@ -23,6 +26,9 @@ use super::{Cost, Keys, LimitHeaders};
 /// Counts are kept in this process's memory, in a bounded number of entries. They survive a change of the
 /// configuration as long as the policy keeps its place or name, its `key`, `max_keys`, `algorithm` and windows;
 /// another `limit` is in force at once.
+///
+/// With a `store`, all gateways that have the policy at the same place, or under the same name, count together: each
+/// decision is one step in the store, by the store's clock. Keys are there as digests only.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
@@ -70,6 +76,18 @@ pub struct RateLimit {
     /// What clients and metrics call it. Absent: clients see `default` or the window, metrics its place in the document.
     #[serde(default)]
     pub name: Option<String>,
+    /// The store in which gateways count together, one of `stores`. Absent: each gateway counts for itself.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// What happens while the store does not answer.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// How many gateways share the store, for `on_failure: local` and `mode: approximate`: each then counts to its share.
+    #[serde(default = "RateLimit::nodes")]
+    pub nodes: NonZeroU32,
+    /// How exactly gateways count together.
+    #[serde(default)]
+    pub mode: Mode,
     /// Which fields tell clients of the limit.
     #[serde(default)]
     pub headers: LimitHeaders,
@@ -82,6 +100,10 @@ pub struct RateLimit {
 impl RateLimit {
     fn ipv6_prefix() -> u8 {
         64
+    }
+
+    fn nodes() -> NonZeroU32 {
+        NonZeroU32::MIN
     }
 
     fn max_keys() -> NonZeroU32 {
@@ -103,7 +125,7 @@ impl PolicyConfig for RateLimit {
     const NAME: &'static str = "rate_limit";
     const STAGE: Stage = Stage::Limit;
     const EXAMPLE: &'static str = "limit: 100\nwindow: 1m\nkey: client_ip\n";
-    const METRICS: &'static [Family] = &[OUTCOMES];
+    const METRICS: &'static [Family] = &[OUTCOMES, WITHOUT, store::UP, store::COMMANDS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         self.key.check(cx)?;
@@ -143,9 +165,17 @@ impl PolicyConfig for RateLimit {
         let most = most.unwrap_or_default().max(own.rules.len());
         // The key is part of the shape: counts of addresses mean nothing to counts of headers.
         let shape = format!("key={} ipv6={}", self.key, self.ipv6_prefix);
+        let sharing = Sharing {
+            store: self.store.as_deref(),
+            on_failure: self.on_failure,
+            nodes: self.nodes,
+            mode: self.mode,
+        };
         let max_keys = usize::try_from(self.max_keys.get()).unwrap_or(usize::MAX);
         let label = self.name.clone().unwrap_or_else(|| cx.identity.clone());
+        let max_leases = max_keys;
         Ok(Arc::new(Limiter {
+            shared: Shared::compile(&sharing, &label, max_leases, cx)?,
             meters: cx.meters(&shape, most, max_keys),
             key: self.key,
             ipv6_prefix: self.ipv6_prefix,
@@ -157,6 +187,9 @@ impl PolicyConfig for RateLimit {
             shadow: self.shadow,
             headers: self.headers,
             outcomes: limiter::Outcomes::new(cx, &OUTCOMES, &label),
+            code: Code::RateLimited,
+            calendar: None,
+            warn: None,
         }))
     }
 }

@@ -184,6 +184,26 @@ impl RuleSet {
     }
 }
 
+impl RuleSet {
+    /// The one rule of a quota. Its bounds are found when it is needed; `length` is what clients are told of them.
+    pub fn quota(limit: NonZeroU64, length: Option<u64>, name: &str, salt: &str) -> Self {
+        // A window of less than a second is told to nobody.
+        let rule = rule(
+            Algorithm::FixedWindow,
+            limit.get(),
+            Duration::from_nanos(length.unwrap_or(1)),
+            None,
+        );
+        let names: Box<[Box<str>]> = [name.into()].into();
+        Self {
+            salt: salt.into(),
+            told: show::policies(&[rule], &names).into(),
+            rules: [rule].into(),
+            names,
+        }
+    }
+}
+
 fn rule(algorithm: Algorithm, limit: u64, window: Duration, burst: Option<NonZeroU64>) -> Rule {
     Rule {
         algorithm: match algorithm {
