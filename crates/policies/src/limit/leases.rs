@@ -34,6 +34,7 @@ struct Lease {
 }
 
 /// What a lease says.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Leased {
     /// Decided, without the store.
     Decided(Decision),
@@ -135,5 +136,100 @@ impl Leases {
     fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, Lease>> {
         // The remainder is below the number of shards.
         &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_mins(1);
+
+    fn said(fits: bool, remaining: u64, wait: Option<u64>) -> Decision {
+        let report = Report {
+            fits,
+            remaining,
+            resets_in: WINDOW,
+            retry_after: wait.map(Duration::from_millis),
+        };
+        Decision::new(fits, std::iter::once(report))
+    }
+
+    fn asks(leased: &Leased) -> Option<bool> {
+        match leased {
+            Leased::Ask { ahead } => Some(*ahead),
+            Leased::Decided(_) => None,
+        }
+    }
+
+    #[test]
+    fn one_takes_ahead_and_all_use_it() {
+        let (leases, now) = (Leases::new(100), Instant::now());
+        assert_eq!(asks(&leases.decide(b"a", 1, now)), Some(true));
+        assert_eq!(
+            asks(&leases.decide(b"a", 1, now)),
+            Some(false),
+            "somebody asks already"
+        );
+        leases.keep(b"a", 3, WINDOW, &said(true, 90, None), now);
+        for left in [92, 91, 90] {
+            let Leased::Decided(decision) = leases.decide(b"a", 1, now) else {
+                panic!("it was leased")
+            };
+            assert!(decision.admitted);
+            assert_eq!(decision.reports()[0].remaining, left);
+        }
+        assert_eq!(asks(&leases.decide(b"a", 1, now)), Some(true), "nothing is left");
+        let later = now + ASKING;
+        assert_eq!(
+            asks(&leases.decide(b"a", 1, later)),
+            Some(true),
+            "whoever asked got no answer"
+        );
+        assert_eq!(
+            asks(&leases.decide(b"b", 1, now)),
+            Some(true),
+            "each key for itself"
+        );
+    }
+
+    #[test]
+    fn what_is_old_is_not_given_out() {
+        let (leases, now) = (Leases::new(100), Instant::now());
+        leases.decide(b"a", 1, now);
+        leases.keep(b"a", 3, WINDOW, &said(true, 90, None), now);
+        assert_eq!(asks(&leases.decide(b"a", 1, now + WINDOW)), Some(true));
+    }
+
+    #[test]
+    fn a_refusal_holds_as_long_as_it_says_and_a_second_at_most() {
+        let (leases, now) = (Leases::new(100), Instant::now());
+        for (wait, holds) in [(10, 10), (5_000, 1_000)] {
+            leases.decide(b"a", 1, now);
+            leases.keep(b"a", 0, WINDOW, &said(false, 0, Some(wait)), now);
+            let just_before = now + Duration::from_millis(holds - 1);
+            let Leased::Decided(decision) = leases.decide(b"a", 1, just_before) else {
+                panic!("it was refused")
+            };
+            assert!(!decision.admitted);
+            assert_eq!(
+                asks(&leases.decide(b"a", 1, now + Duration::from_millis(holds))),
+                Some(true)
+            );
+        }
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let (leases, now) = (Leases::new(16), Instant::now());
+        for i in 0..1_000_u32 {
+            leases.decide(&i.to_be_bytes(), 1, now);
+        }
+        let kept: usize = leases
+            .shards
+            .iter()
+            .map(|shard| shard.lock().unwrap().len())
+            .sum();
+        assert!(kept <= 16, "{kept}");
     }
 }
