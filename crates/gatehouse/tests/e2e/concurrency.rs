@@ -1,9 +1,7 @@
 //! Limits on requests at the same time: places are given back once, however a request ends.
 
 use gatehouse_testkit::wait::until;
-use gatehouse_testkit::{
-    Client, EchoBackend, Gate, Gateway, HttpBackend, Raw, Reply, Request, WebSocket, websocket,
-};
+use gatehouse_testkit::{Client, EchoBackend, Gate, Gateway, HttpBackend, Raw, Reply, Request, WebSocket};
 
 use crate::gateway;
 
