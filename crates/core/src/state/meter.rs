@@ -1,6 +1,6 @@
 //! Counters in memory, for limits on how often something may happen.
 //!
-//! Each key has one [`Cell`] for each of the rules it is held to. Rules are looked at together: if one refuses, none of
+//! Each key has one counter for each of the rules it is held to. Rules are looked at together: if one refuses, none of
 //! them counts. Keys are kept as hashes under a secret, so an entry has one size whatever a caller sends, and their
 //! number is bounded; when there is no room those that count for nothing go first, then those not seen for longest.
 //! Entries are spread over shards whose locks are held for a lookup and a few additions, never while waiting.
