@@ -263,6 +263,11 @@ impl Exchange {
             .map(|value| *value)
     }
 
+    /// The same, left where it is.
+    pub fn keeps<T: Any>(&self) -> Option<&T> {
+        self.slots.get(self.current)?.as_ref()?.downcast_ref()
+    }
+
     /// The time, up to a tick behind; costs nothing.
     pub fn now(&self) -> Instant {
         self.worker.now()

@@ -10,6 +10,7 @@ mod codes;
 use std::{borrow::Cow, error::Error, fmt, fmt::Write};
 
 pub use codes::Code;
+use serde_json::Value;
 
 use crate::telemetry::json;
 
@@ -71,6 +72,8 @@ struct Inner {
     safe_detail: Option<Cow<'static, str>>,
     limit: Option<Limit>,
     setting: Option<&'static str>,
+    problem_type: Option<&'static str>,
+    members: Vec<(&'static str, Value)>,
     headers: Vec<(&'static str, String)>,
     source: Option<BoxError>,
 }
@@ -89,6 +92,8 @@ impl Failure {
             safe_detail: None,
             limit: None,
             setting: None,
+            problem_type: None,
+            members: Vec::new(),
             headers: Vec::new(),
             source: None,
         }))
@@ -130,6 +135,20 @@ impl Failure {
     #[must_use]
     pub fn setting(mut self, setting: &'static str) -> Self {
         self.0.setting = Some(setting);
+        self
+    }
+
+    /// Gives the problem a type that others defined, in place of our own (RFC 9457 section 4.2).
+    #[must_use]
+    pub fn problem_type(mut self, uri: &'static str) -> Self {
+        self.0.problem_type = Some(uri);
+        self
+    }
+
+    /// Adds a member to the problem, for the client. `name` is none of the usual ones.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.0.members.push((name, value.into()));
         self
     }
 
@@ -228,8 +247,13 @@ impl Failure {
     pub fn problem(&self, request_id: &str) -> Vec<u8> {
         let code = self.code();
         let mut out = Vec::with_capacity(192);
-        out.extend_from_slice(b"{\"type\":\"urn:gatehouse:failure:");
-        out.extend_from_slice(code.name().as_bytes());
+        out.extend_from_slice(b"{\"type\":\"");
+        if let Some(uri) = self.0.problem_type {
+            out.extend_from_slice(uri.as_bytes());
+        } else {
+            out.extend_from_slice(b"urn:gatehouse:failure:");
+            out.extend_from_slice(code.name().as_bytes());
+        }
         out.extend_from_slice(b"\",\"title\":");
         json::string(&mut out, code.title().as_bytes());
         out.extend_from_slice(b",\"status\":");
@@ -255,6 +279,12 @@ impl Failure {
         if let (Some(setting), None) = (self.0.setting, &self.0.limit) {
             out.extend_from_slice(b",\"setting\":");
             json::string(&mut out, setting.as_bytes());
+        }
+        for (name, value) in &self.0.members {
+            out.push(b',');
+            json::string(&mut out, name.as_bytes());
+            out.push(b':');
+            out.extend_from_slice(value.to_string().as_bytes());
         }
         out.push(b'}');
         out
@@ -354,7 +384,7 @@ pub fn failures_markdown() -> String {
 mod tests {
     use super::*;
 
-    fn parsed(failure: &Failure) -> serde_json::Value {
+    fn parsed(failure: &Failure) -> Value {
         serde_json::from_slice(&failure.problem("id-\"1\"")).expect("valid JSON")
     }
 
@@ -400,6 +430,17 @@ mod tests {
                 .get("measured")
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_problem_may_have_a_type_and_members_of_others() {
+        let failure = Failure::new(Code::RateLimited)
+            .problem_type("https://example.org/quota")
+            .member("violated-policies", vec!["a", "b\"c"]);
+        let body = parsed(&failure);
+        assert_eq!(body["type"], "https://example.org/quota");
+        assert_eq!(body["violated-policies"], serde_json::json!(["a", "b\"c"]));
+        assert_eq!(body["code"], "rate_limited");
     }
 
     #[test]

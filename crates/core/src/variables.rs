@@ -125,7 +125,7 @@ impl Exchange {
             .map_or_else(|| head.path(), |mark| head.marked_path(mark))
     }
 
-    /// Appends what a limit or a sticky choice is keyed by. Different selectors never give the same key.
+    /// Appends what a limit or a sticky choice is keyed by; nothing if the request has nothing of it.
     pub fn select(&self, selector: &Selector, out: &mut Vec<u8>) {
         match selector {
             Selector::ClientIp => match self.client.ip {
@@ -137,6 +137,20 @@ impl Exchange {
             Selector::Consumer => {
                 let name = self.identity.as_ref().map_or("", Identity::name);
                 out.extend_from_slice(name.as_bytes());
+            }
+            Selector::Credential => {
+                let proof = self.identity.as_ref().map(|identity| &identity.proof);
+                let id = proof.and_then(|proof| proof.credential.as_deref());
+                out.extend_from_slice(id.unwrap_or_default().as_bytes());
+            }
+            Selector::Claim(path) => {
+                let identity = self.identity.as_ref();
+                if let Some(value) = identity.and_then(|identity| identity.claim(path)) {
+                    claim_text(value, out);
+                }
+            }
+            Selector::Template(template) => {
+                template.render(out, &mut |variable, out| self.variable(variable, out));
             }
             Selector::Global => {}
             Selector::Header(name) => {

@@ -7,7 +7,8 @@ pub mod auth;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
-mod rate_limit;
+pub mod limit;
+pub mod store;
 
 use gatehouse_core::policy::Kind;
 
@@ -19,7 +20,7 @@ pub use auth::jwt::Jwt;
 pub use auth::key::KeyAuth;
 pub use auth::signature::HttpSignature;
 pub use headers::Headers;
-pub use rate_limit::RateLimit;
+pub use limit::{Concurrency, Quota, RateLimit};
 
 /// Every built-in policy. The order here is the order in the reference.
 pub const KINDS: &[Kind] = &[
@@ -33,6 +34,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<Authenticate>(),
     // How often.
     Kind::of::<RateLimit>(),
+    Kind::of::<Quota>(),
+    Kind::of::<Concurrency>(),
     // What is changed on the way.
     Kind::of::<Headers>(),
 ];

@@ -48,7 +48,7 @@ pub use route::{
 };
 pub use selector::Selector;
 pub use source::{Source, Sources};
-pub use store::{Redis, RedisMode, Store};
+pub use store::{Redis, RedisMode, RedisTls, Store};
 pub use template::{Template, Variable};
 pub use tls::{
     Certificate, ClientAuth, ClientAuthMode, ForwardCertificate, Hsts, ListenerTls, SessionTickets,

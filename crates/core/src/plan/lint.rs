@@ -6,6 +6,7 @@
 use crate::config::types::{Address, PathForm, Segment};
 use crate::config::{Config, Diagnostic, Match, PathPattern, PolicyEntry, Route};
 use indexmap::IndexMap;
+use serde_json::Value;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -323,8 +324,8 @@ fn order(
             continue;
         }
         let help = "put `key_auth`, `jwt` or another authentication before it";
-        if settings.get("key").and_then(|key| key.as_str()) == Some("consumer") {
-            let message = format!("`{kind}` is keyed by consumer, but nothing before it finds the consumer");
+        if let Some(key) = settings.get("key").and_then(key_of_caller) {
+            let message = format!("`{kind}` is keyed by {key}, but nothing before it finds the {key}");
             out.push(
                 Diagnostic::warning(at, message)
                     .at_key()
@@ -336,6 +337,17 @@ fn order(
         }
     }
     known
+}
+
+/// What of a key is known only once an authentication has found out who calls.
+fn key_of_caller(key: &Value) -> Option<&'static str> {
+    match key {
+        Value::String(key) if key == "consumer" => Some("consumer"),
+        Value::String(key) if key == "credential" => Some("credential"),
+        Value::String(key) if key.starts_with("claim:") => Some("claim"),
+        Value::Array(keys) => keys.iter().find_map(key_of_caller),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

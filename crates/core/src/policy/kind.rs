@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -20,8 +20,7 @@ use super::Policy;
 use crate::config::{Diagnostic, Diagnostics, Reader, Store};
 use crate::consumer::Consumers;
 use crate::http::reserved::Reserved;
-use crate::state::States;
-use crate::state::window::{self, Windows};
+use crate::state::{Meters, States};
 use crate::telemetry::metrics::{Count, Family, Metrics, Tally};
 
 /// Where in a chain a kind belongs; an odd order is a warning, never an error.
@@ -100,15 +99,13 @@ impl Compile<'_> {
         self.states.adopt(&self.identity, shape, make)
     }
 
-    /// Sliding windows that survive as long as the policy keeps its identity, the window and `shape`.
-    pub fn windows(&self, shape: &str, window: Duration) -> Arc<Windows> {
-        self.state(&format!("window={window:?} {shape}"), || {
-            Windows::new(
-                window,
-                window::DEFAULT_CAPACITY,
-                Instant::now(),
-                self.metrics.events().evictions.clone(),
-            )
+    /// Counters that survive as long as the policy keeps its identity and `shape`: for at most `capacity` keys, each held
+    /// to up to `rules` rules.
+    pub fn meters(&self, shape: &str, rules: usize, capacity: usize) -> Arc<Meters> {
+        self.state(&format!("rules={rules} capacity={capacity} {shape}"), || {
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let evicted = self.metrics.events().evictions.clone();
+            Meters::new(rules, capacity, Instant::now(), since_1970, evicted)
         })
     }
 

@@ -4,8 +4,8 @@
 //! identity. Plans hold state by `Arc`, [`States`] only by `Weak`, so that state and its background task die
 //! with the last plan that refers to them. Nothing here is looked up while a request is served.
 
+pub mod meter;
 pub mod task;
-pub mod window;
 
 use std::{
     any::{Any, TypeId},
@@ -13,8 +13,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+pub use meter::Meters;
 pub use task::Task;
-pub use window::{Used, Windows};
 
 /// All live state of a gateway, by what it is and whose it is.
 #[derive(Default, Debug)]

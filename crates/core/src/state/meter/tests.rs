@@ -7,31 +7,69 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Used, Windows};
+use super::{Algorithm, Decision, Meters, Rule};
 use crate::telemetry::metrics::Count;
 
 const WINDOW: Duration = Duration::from_secs(10);
+/// A time of day in the middle of a minute.
+const DAY: Duration = Duration::from_secs(1_700_000_010);
 
 /// Counters and a clock that says what it is told.
 struct Bench {
-    windows: Windows,
+    meters: Meters,
     epoch: Instant,
     evicted: Arc<Count>,
+}
+
+/// What a single sliding window says.
+struct Used {
+    admitted: bool,
+    spent: u64,
+    remaining: u64,
+    resets_in: Duration,
+    retry_after: Option<Duration>,
 }
 
 impl Bench {
     fn new(capacity: usize) -> Self {
         let (epoch, evicted) = (Instant::now(), Arc::<Count>::default());
         Bench {
-            windows: Windows::new(WINDOW, capacity, epoch, Arc::clone(&evicted)),
+            meters: Meters::new(3, capacity, epoch, DAY, Arc::clone(&evicted)),
             epoch,
             evicted,
         }
     }
 
-    fn at(&self, key: &str, limit: u64, cost: u64, at: Duration) -> Used {
-        self.windows.count(key.as_bytes(), limit, cost, self.epoch + at)
+    fn all(&self, key: &str, rules: &[Rule], cost: u64, at: Duration) -> Decision {
+        self.meters.count(key.as_bytes(), rules, cost, self.epoch + at)
     }
+
+    fn at(&self, key: &str, limit: u64, cost: u64, at: Duration) -> Used {
+        let decision = self.all(key, &[sliding(limit)], cost, at);
+        let report = decision.reports()[0];
+        assert_eq!(decision.admitted, report.fits);
+        Used {
+            admitted: decision.admitted,
+            spent: limit - report.remaining,
+            remaining: report.remaining,
+            resets_in: report.resets_in,
+            retry_after: report.retry_after,
+        }
+    }
+}
+
+fn rule(algorithm: Algorithm, limit: u64, window: Duration) -> Rule {
+    let window = u64::try_from(window.as_nanos()).unwrap();
+    Rule {
+        algorithm,
+        limit,
+        window,
+        burst: limit,
+    }
+}
+
+fn sliding(limit: u64) -> Rule {
+    rule(Algorithm::SlidingWindow, limit, WINDOW)
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -48,14 +86,14 @@ fn a_key_has_its_limit_and_learns_when_to_come_back() {
     for i in 1..=3 {
         let used = bench.at("a", 3, 1, seconds(2.0));
         assert_eq!(
-            (used.admitted, used.used, used.remaining, used.retry_after),
+            (used.admitted, used.spent, used.remaining, used.retry_after),
             (true, i, 3 - i, None)
         );
     }
     let refused = bench.at("a", 3, 1, seconds(4.0));
     assert!(!refused.admitted);
     assert_eq!(
-        (refused.used, refused.remaining, refused.resets_in),
+        (refused.spent, refused.remaining, refused.resets_in),
         (3, 0, seconds(18.0))
     );
     // Eight seconds to the end of its window, which began with the first use.
@@ -79,9 +117,9 @@ fn refusals_are_not_counted_and_silence_forgives() {
         assert_eq!(used.retry_after, Some(seconds(f64::from(10 - i))));
     }
     let used = bench.at("a", 1, 1, seconds(10.0));
-    assert_eq!((used.admitted, used.used), (true, 1));
+    assert_eq!((used.admitted, used.spent), (true, 1));
     let untouched = bench.at("a", 1, 0, seconds(100.0));
-    assert_eq!((untouched.used, untouched.resets_in), (0, Duration::ZERO));
+    assert_eq!((untouched.spent, untouched.resets_in), (0, Duration::ZERO));
 }
 
 #[test]
@@ -102,7 +140,7 @@ fn waiting_is_exact_whatever_the_cost() {
             now += Duration::from_millis(next(1_500));
             let cost = 1 + next(limit.min(7));
             let used = bench.at(&key, limit, cost, now);
-            assert!(used.used <= limit);
+            assert!(used.spent <= limit);
             assert_eq!(used.admitted, used.retry_after.is_none());
             if let Some(wait) = used.retry_after {
                 refusals += 1;
@@ -145,7 +183,7 @@ fn no_stretch_of_a_window_admits_twice_the_limit() {
 fn what_exceeds_the_whole_limit_never_fits() {
     let bench = Bench::new(100);
     let used = bench.at("a", 5, 6, seconds(0.0));
-    assert_eq!((used.admitted, used.retry_after, used.used), (false, None, 0));
+    assert_eq!((used.admitted, used.retry_after, used.spent), (false, None, 0));
     assert!(!bench.at("a", 0, 1, seconds(0.0)).admitted);
     assert!(bench.at("a", u64::MAX, u64::MAX, seconds(0.0)).admitted);
 }
@@ -155,7 +193,7 @@ fn a_limit_may_change_while_counts_stay() {
     let bench = Bench::new(100);
     assert!(bench.at("a", 10, 5, seconds(0.0)).admitted);
     let used = bench.at("a", 3, 1, seconds(1.0));
-    assert_eq!((used.admitted, used.used, used.remaining), (false, 5, 0));
+    assert_eq!((used.admitted, used.remaining), (false, 0));
     assert!(bench.at("a", 6, 1, seconds(1.0)).admitted);
 }
 
@@ -163,9 +201,9 @@ fn a_limit_may_change_while_counts_stay() {
 fn a_clock_behind_the_others_admits_nothing_more() {
     let bench = Bench::new(100);
     assert!(bench.at("a", 4, 4, seconds(9.0)).admitted);
-    assert_eq!(bench.at("a", 4, 0, seconds(24.0)).used, 1);
+    assert_eq!(bench.at("a", 4, 0, seconds(24.0)).spent, 1);
     let used = bench.at("a", 4, 2, seconds(18.5));
-    assert_eq!((used.admitted, used.used), (false, 3));
+    assert_eq!((used.admitted, used.spent), (false, 3));
 }
 
 #[test]
@@ -179,9 +217,9 @@ fn the_number_of_keys_is_bounded_and_the_active_stay() {
             !bench.at("busy", 1, 1, at).admitted,
             "not forgotten after {i} others"
         );
-        assert!(bench.windows.len() <= 80);
+        assert!(bench.meters.len() <= 80);
     }
-    assert_eq!(bench.evicted.get() + bench.windows.len() as u64, 1_001);
+    assert_eq!(bench.evicted.get() + bench.meters.len() as u64, 1_001);
     // Those that count for nothing go first and are not missed.
     let before = bench.evicted.get();
     for i in 0..70 {
@@ -196,7 +234,7 @@ fn keys_seen_at_the_same_moment_go_one_by_one() {
     for i in 0..17 {
         bench.at(&i.to_string(), 1, 1, seconds(1.0));
     }
-    assert_eq!((bench.windows.len(), bench.evicted.get()), (15, 2));
+    assert_eq!((bench.meters.len(), bench.evicted.get()), (15, 2));
 }
 
 #[test]
@@ -238,4 +276,96 @@ fn many_threads_get_no_more_than_one() {
         }
     });
     assert_eq!(got.load(Relaxed), 1_000);
+}
+
+#[test]
+fn all_rules_count_or_none() {
+    let bench = Bench::new(100);
+    let rules = [sliding(2), rule(Algorithm::FixedWindow, 3, WINDOW * 6)];
+    let remaining = |cost, at| {
+        let decision = bench.all("a", &rules, cost, seconds(at));
+        let reports = decision.reports().iter().map(|report| report.remaining);
+        (decision.admitted, reports.collect::<Vec<_>>())
+    };
+    assert_eq!(remaining(1, 0.0), (true, vec![1, 2]));
+    assert_eq!(remaining(1, 0.0), (true, vec![0, 1]));
+    assert_eq!(
+        remaining(1, 0.0),
+        (false, vec![0, 1]),
+        "the second had room and keeps it"
+    );
+    assert_eq!(remaining(1, 20.0), (true, vec![1, 0]));
+    assert_eq!(
+        remaining(1, 20.0),
+        (false, vec![1, 0]),
+        "the first had room and keeps it"
+    );
+    let refused = bench.all("a", &rules, 1, seconds(20.0));
+    assert_eq!(refused.reports()[0].retry_after, None);
+    assert_eq!(
+        refused.reports()[1].retry_after,
+        Some(seconds(10.0)),
+        "the minute ends then"
+    );
+    assert_eq!(remaining(1, 30.0), (true, vec![1, 2]));
+}
+
+#[test]
+fn fixed_windows_follow_the_clock() {
+    let bench = Bench::new(100);
+    let rules = [rule(Algorithm::FixedWindow, 1, Duration::from_mins(1))];
+    assert!(bench.all("a", &rules, 1, seconds(0.0)).admitted);
+    let refused = bench.all("a", &rules, 1, seconds(1.0));
+    assert_eq!(refused.reports()[0].retry_after, Some(seconds(29.0)));
+    assert!(!bench.all("a", &rules, 1, just_before(seconds(30.0))).admitted);
+    assert!(bench.all("a", &rules, 1, seconds(30.0)).admitted);
+}
+
+#[test]
+fn a_bucket_fills_evenly_and_loses_nothing_to_rounding() {
+    let bench = Bench::new(100);
+    // Seven in ten seconds: no whole number of nanoseconds for each.
+    let mut bucket = rule(Algorithm::TokenBucket, 7, WINDOW);
+    bucket.burst = 3;
+    let rules = [bucket];
+    for left in [2, 1, 0] {
+        let decision = bench.all("a", &rules, 1, seconds(0.0));
+        assert_eq!((decision.admitted, decision.reports()[0].remaining), (true, left));
+    }
+    let mut now = Duration::ZERO;
+    for _ in 0..7_000 {
+        let refused = bench.all("a", &rules, 1, now);
+        let wait = refused.reports()[0].retry_after.unwrap();
+        assert!(!bench.all("a", &rules, 1, just_before(now + wait)).admitted);
+        now += wait;
+        assert!(bench.all("a", &rules, 1, now).admitted);
+    }
+    assert_eq!(now, WINDOW * 1_000, "to the nanosecond");
+    let whole = bench.all("b", &rules, 4, now);
+    assert_eq!((whole.admitted, whole.reports()[0].retry_after), (false, None));
+    let full = bench.all("a", &rules, 0, now + WINDOW);
+    assert_eq!(
+        (full.reports()[0].remaining, full.reports()[0].resets_in),
+        (3, Duration::ZERO)
+    );
+}
+
+#[test]
+fn a_period_has_the_bounds_it_is_given() {
+    let bench = Bench::new(100);
+    let from = u64::try_from(DAY.as_nanos()).unwrap();
+    let algorithm = Algorithm::Period {
+        previous: from - 50,
+        start: from,
+        end: from + 50,
+        next: from + 90,
+    };
+    let rules = [rule(algorithm, 2, WINDOW)];
+    let at = |cost, at| bench.all("a", &rules, cost, Duration::from_nanos(at));
+    assert_eq!(at(2, 10).reports()[0].resets_in, Duration::from_nanos(40));
+    assert!(!at(1, 49).admitted);
+    let next = at(1, 50);
+    assert!(next.admitted);
+    assert_eq!(next.reports()[0].resets_in, Duration::from_nanos(40));
+    assert!(!at(2, 49).admitted, "a clock that lags");
 }

@@ -1,0 +1,83 @@
+//! Rate limits in memory: many clients at once, bounded memory, metrics.
+
+use std::thread;
+
+use gatehouse_testkit::{Client, Request};
+
+use crate::gateway;
+
+const CONFIG: &str = r#"
+listeners: { main: { address: "127.0.0.1:0" } }
+admin: { address: "127.0.0.1:0" }
+forwarded: { trusted: [127.0.0.1] }
+process: { workers: 2 }
+"#;
+
+fn limited(policy: &str) -> gatehouse_testkit::Gateway {
+    let routes = "routes: { all: { match: { path: /** }, policies: [ { rate_limit: ";
+    gateway(&format!(
+        "{CONFIG}{routes}{policy} }} ], reply: {{ body: ok }} }} }}\n"
+    ))
+    .start()
+}
+
+#[test]
+fn many_clients_at_once_get_exactly_the_limit() {
+    let gateway = limited("{ limit: 200, window: 1h, key: global, name: shared }");
+    let address = gateway.address();
+    let admitted: usize = thread::scope(|scope| {
+        let clients: Vec<_> = (0..16)
+            .map(|_| {
+                scope.spawn(move || {
+                    let mut client = Client::connect(address);
+                    (0..50).filter(|_| client.get("/").status == 200).count()
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert_eq!(admitted, 200);
+    let metrics = gateway.metrics();
+    let outcome = |outcome: &str| {
+        metrics.sum(
+            "gatehouse_rate_limit_total",
+            &[("policy", "shared"), ("outcome", outcome)],
+        )
+    };
+    let counted = [outcome("allowed"), outcome("refused")].map(|count| count.to_string());
+    assert_eq!(counted, ["200", "600"]);
+}
+
+#[test]
+fn keys_are_bounded_and_the_busy_one_stays() {
+    let gateway = limited("{ limit: 1, window: 1h, max_keys: 50 }");
+    let mut client = Client::connect(gateway.address());
+    let mut from = |ip: String| {
+        client
+            .send(&Request::get("/").header("X-Forwarded-For", &ip))
+            .status
+    };
+    assert_eq!(from("192.0.2.1".to_owned()), 200);
+    for i in 0..200 {
+        assert_eq!(from(format!("198.51.100.{i}")), 200);
+        assert_eq!(
+            from("192.0.2.1".to_owned()),
+            429,
+            "not forgotten after {i} others"
+        );
+    }
+    let evicted = gateway.metrics().sum("gatehouse_window_evictions_total", &[]);
+    assert!((150.0..=200.0).contains(&evicted), "{evicted}");
+}
+
+#[test]
+fn shadow_counts_and_lets_through() {
+    let gateway = limited("{ limit: 1, window: 1h, shadow: true }");
+    let mut client = Client::connect(gateway.address());
+    for _ in 0..5 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    let labels = [("policy", "routes.all.policies[0]"), ("outcome", "shadow")];
+    let counted = gateway.metrics().sum("gatehouse_rate_limit_total", &labels);
+    assert_eq!(counted.to_string(), "4");
+}

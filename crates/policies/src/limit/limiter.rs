@@ -1,0 +1,318 @@
+//! The decision of a rate limit, and what the answer says of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gatehouse_core::config::Template;
+use gatehouse_core::exchange::{Exchange, Response};
+use gatehouse_core::failure::{Code, Failure};
+use gatehouse_core::policy::{Compile, Outcome, Policy, Step, Verdict};
+use gatehouse_core::state::Meters;
+use gatehouse_core::state::meter::{Algorithm, Decision, MOST_RULES, Rule};
+use gatehouse_core::telemetry::metrics::{Family, Tally};
+use indexmap::IndexMap;
+
+use super::calendar::Calendar;
+use super::cost::number;
+use super::leases::Leased;
+use super::rules::RuleSet;
+use super::shared::{OnFailure, Shared};
+use super::{Cost, Keys, LimitHeaders, show};
+
+/// A compiled rate limit.
+pub struct Limiter {
+    /// Where gateways count together, if they do.
+    pub shared: Option<Shared>,
+    pub meters: Arc<Meters>,
+    pub key: Keys,
+    pub ipv6_prefix: u8,
+    /// The rules of whoever has no tier of their own.
+    pub own: RuleSet,
+    pub tiers: IndexMap<Box<str>, RuleSet>,
+    pub tier: Option<Template>,
+    pub limit_from: Option<Template>,
+    pub cost: Cost,
+    pub shadow: bool,
+    pub headers: LimitHeaders,
+    pub outcomes: Outcomes,
+    /// What a refusal is called.
+    pub code: Code,
+    /// Where the bounds of windows stand, if they follow the calendar.
+    pub calendar: Option<Calendar>,
+    /// From how many percent on callers are warned, and the count of them.
+    pub warn: Option<(u8, Arc<Tally>)>,
+}
+
+/// Counters of what was decided.
+pub struct Outcomes {
+    allowed: Arc<Tally>,
+    refused: Arc<Tally>,
+    shadow: Arc<Tally>,
+}
+
+impl Outcomes {
+    /// The counters of a policy.
+    pub fn new(cx: &Compile<'_>, family: &'static Family, policy: &str) -> Self {
+        Self {
+            allowed: cx.tally(family, &[policy, "allowed"]),
+            refused: cx.tally(family, &[policy, "refused"]),
+            shadow: cx.tally(family, &[policy, "shadow"]),
+        }
+    }
+}
+
+/// What a request asks of a limit.
+struct Asked {
+    key: Vec<u8>,
+    cost: u64,
+    /// Which tier's rules; none for the policy's own.
+    tier: Option<usize>,
+    /// The limit that takes the place of the first.
+    limit: Option<u64>,
+}
+
+/// What the answer says of the limit.
+struct Shown {
+    decision: Decision,
+    tier: Option<usize>,
+    limit: Option<u64>,
+}
+
+impl Limiter {
+    fn ask(&self, ex: &Exchange) -> Asked {
+        let tier = if self.tiers.is_empty() {
+            None
+        } else {
+            self.tier_of(ex)
+        };
+        let mut key = Vec::with_capacity(64);
+        key.extend_from_slice(self.set(tier).salt.as_bytes());
+        self.key.render(ex, self.ipv6_prefix, &mut key);
+        let limit = self.limit_from.as_ref().and_then(|text| number(text, ex));
+        Asked {
+            key,
+            cost: self.cost.of(ex),
+            tier,
+            limit: limit.filter(|limit| *limit > 0),
+        }
+    }
+
+    fn set(&self, tier: Option<usize>) -> &RuleSet {
+        let tier = tier.and_then(|tier| self.tiers.get_index(tier));
+        tier.map_or(&self.own, |(_, set)| set)
+    }
+
+    fn tier_of(&self, ex: &Exchange) -> Option<usize> {
+        if let Some(text) = &self.tier {
+            let mut name = Vec::with_capacity(16);
+            text.render(&mut name, &mut |variable, out| ex.variable(variable, out));
+            return self.tiers.get_index_of(str::from_utf8(&name).ok()?);
+        }
+        let consumer = ex.identity.as_ref()?.consumer.as_ref()?;
+        let tier = consumer.tier.as_deref();
+        let mut names = tier
+            .into_iter()
+            .chain(consumer.groups.iter().map(|group| &**group));
+        names.find_map(|name| self.tiers.get_index_of(name))
+    }
+
+    fn decide(&self, ex: &mut Exchange) -> Outcome {
+        let asked = self.ask(ex);
+        let mut own = [NO_RULE; MOST_RULES];
+        let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
+        let decision = self.meters.count(&asked.key, rules, asked.cost, now());
+        self.conclude(ex, &asked, &decision)
+    }
+
+    /// Decides with other gateways. What this one may give out by itself it does at once.
+    fn decide_together<'a>(&'a self, shared: &'a Shared, ex: &'a mut Exchange) -> Step<'a> {
+        let asked = self.ask(ex);
+        let ahead = match shared.leased(&asked.key, asked.cost, now()) {
+            Leased::Decided(decision) => return self.conclude(ex, &asked, &decision).into(),
+            Leased::Ask { ahead } => ahead,
+        };
+        if !shared.is_up() {
+            return self.decide_alone(shared, ex, &asked).into();
+        }
+        Step::wait(async move {
+            let mut own = [NO_RULE; MOST_RULES];
+            let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
+            match shared.count(&asked.key, rules, asked.cost, ahead, now()).await {
+                Ok(decision) => self.conclude(ex, &asked, &decision),
+                Err(_) => self.decide_alone(shared, ex, &asked),
+            }
+        })
+    }
+
+    /// Decides while the store does not answer.
+    fn decide_alone(&self, shared: &Shared, ex: &mut Exchange, asked: &Asked) -> Outcome {
+        shared.without.count(ex);
+        match shared.on_failure {
+            OnFailure::Open => Ok(Verdict::Continue),
+            OnFailure::Closed if self.shadow => Ok(Verdict::Continue),
+            OnFailure::Closed => {
+                let failure = Failure::new(Code::Overloaded).detail("the store of a limit does not answer");
+                Err(failure.header("retry-after", "1"))
+            }
+            OnFailure::Local => {
+                let mut own = [NO_RULE; MOST_RULES];
+                let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
+                let mut share = [NO_RULE; MOST_RULES];
+                let rules = shared.share(rules, &mut share);
+                let decision = self.meters.count(&asked.key, rules, asked.cost, now());
+                self.conclude(ex, asked, &decision)
+            }
+        }
+    }
+
+    /// The rules of a tier, with a caller's own limit in the place of the first, and the bounds of the calendar.
+    fn rules<'r>(
+        &'r self,
+        ex: &Exchange,
+        tier: Option<usize>,
+        limit: Option<u64>,
+        own: &'r mut Own,
+    ) -> &'r [Rule] {
+        let rules = &self.set(tier).rules;
+        if limit.is_none() && self.calendar.is_none() {
+            return rules;
+        }
+        for (own, rule) in own.iter_mut().zip(rules) {
+            *own = *rule;
+        }
+        if let Some(first) = own.first_mut() {
+            if let Some(limit) = limit {
+                if first.burst == first.limit {
+                    first.burst = limit;
+                }
+                first.limit = limit;
+            }
+            if let Some(calendar) = &self.calendar {
+                let bounds = calendar.at(i64::try_from(ex.unix_seconds()).unwrap_or_default());
+                let nanos = |second: i64| {
+                    u64::try_from(second)
+                        .unwrap_or_default()
+                        .saturating_mul(1_000_000_000)
+                };
+                first.algorithm = Algorithm::Period {
+                    previous: nanos(bounds.previous),
+                    start: nanos(bounds.start),
+                    end: nanos(bounds.end),
+                    next: nanos(bounds.next),
+                };
+            }
+        }
+        own.get(..rules.len()).unwrap_or_default()
+    }
+
+    fn conclude(&self, ex: &mut Exchange, asked: &Asked, decision: &Decision) -> Outcome {
+        if self.shadow {
+            let outcome = if decision.admitted {
+                &self.outcomes.allowed
+            } else {
+                &self.outcomes.shadow
+            };
+            outcome.count(ex);
+            return Ok(Verdict::Continue);
+        }
+        if self.headers.any() || self.warn.is_some() {
+            ex.keep(Shown {
+                decision: *decision,
+                tier: asked.tier,
+                limit: asked.limit,
+            });
+        }
+        if decision.admitted {
+            self.outcomes.allowed.count(ex);
+            return Ok(Verdict::Continue);
+        }
+        self.outcomes.refused.count(ex);
+        let failure = Failure::new(self.code);
+        let names = &self.set(asked.tier).names;
+        Err(show::refusal(failure, self.headers, decision.reports(), names))
+    }
+
+    fn show(&self, ex: &mut Exchange, response: &mut Response) {
+        let Some(Shown {
+            decision,
+            tier,
+            limit,
+        }) = ex.kept()
+        else {
+            return;
+        };
+        let set = self.set(tier);
+        let mut own = [NO_RULE; MOST_RULES];
+        let rules = self.rules(ex, tier, limit, &mut own);
+        if let (Some((from, warned)), Some((rule, report))) =
+            (&self.warn, rules.iter().zip(decision.reports()).next())
+        {
+            let used = percent(rule.limit, report.remaining);
+            if decision.admitted && used >= u64::from(*from) {
+                warned.count(ex);
+                response
+                    .headers_mut()
+                    .set_name(b"x-quota-warning", used.to_string().as_bytes());
+            }
+        }
+        let day = ex.unix_seconds();
+        if limit.is_some() {
+            let told = show::policies(rules, &set.names);
+            show::show(
+                self.headers,
+                response,
+                day,
+                rules,
+                &set.names,
+                &told,
+                decision.reports(),
+            );
+        } else {
+            show::show(
+                self.headers,
+                response,
+                day,
+                rules,
+                &set.names,
+                &set.told,
+                decision.reports(),
+            );
+        }
+    }
+}
+
+/// The time to the nanosecond. The exchange's is up to 20 ms behind, a fiftieth of a window of a second: so much would be
+/// lost each time one ends.
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Room for rules that are made for a request.
+type Own = [Rule; MOST_RULES];
+
+/// How much of a limit is used.
+fn percent(limit: u64, remaining: u64) -> u64 {
+    let used = u128::from(limit.saturating_sub(remaining)) * 100 / u128::from(limit.max(1));
+    u64::try_from(used).unwrap_or(100)
+}
+
+pub(super) const NO_RULE: Rule = Rule {
+    algorithm: Algorithm::SlidingWindow,
+    limit: 1,
+    window: 1,
+    burst: 1,
+};
+
+impl Policy for Limiter {
+    fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
+        match &self.shared {
+            None => self.decide(ex).into(),
+            Some(shared) => self.decide_together(shared, ex),
+        }
+    }
+
+    fn on_response<'a>(&'a self, ex: &'a mut Exchange, response: &'a mut Response) -> Step<'a> {
+        self.show(ex, response);
+        Step::CONTINUE
+    }
+}

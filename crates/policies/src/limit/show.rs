@@ -1,0 +1,152 @@
+//! What answers say of limits: `X-RateLimit-*`, and the fields of draft-ietf-httpapi-ratelimit-headers-11.
+
+use std::time::Duration;
+
+use gatehouse_core::exchange::Response;
+use gatehouse_core::failure::Failure;
+use gatehouse_core::state::meter::{Report, Rule};
+use gatehouse_core::telemetry::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The type of the problem when a limit refuses (section 6 of the draft).
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+/// Which fields tell clients of the limit. `Retry-After` is there whenever one is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitHeaders {
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (seconds since 1970): of several limits,
+    /// those of the one with the least left.
+    pub legacy: bool,
+    /// `RateLimit-Policy` and `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11, with all limits, and its problem
+    /// type `quota-exceeded` with `violated-policies`.
+    pub standard: bool,
+}
+
+impl Default for LimitHeaders {
+    fn default() -> Self {
+        Self {
+            legacy: true,
+            standard: true,
+        }
+    }
+}
+
+impl LimitHeaders {
+    /// Whether there is anything to tell.
+    pub fn any(self) -> bool {
+        self.legacy || self.standard
+    }
+}
+
+/// Whether clients can be told that name as it is.
+pub fn is_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=64).contains(&name.len()) && name.bytes().all(legal)
+}
+
+/// `RateLimit-Policy`: `"burst";q=100;w=60`. A window of less than a second has no `w`, which counts whole seconds.
+pub fn policies(rules: &[Rule], names: &[Box<str>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32 * rules.len());
+    for (rule, name) in rules.iter().zip(names) {
+        item(&mut out, name);
+        out.extend_from_slice(b";q=");
+        json::integer(&mut out, rule.limit);
+        let window = rule.window / 1_000_000_000;
+        if window > 0 {
+            out.extend_from_slice(b";w=");
+            json::integer(&mut out, window);
+        }
+    }
+    out
+}
+
+/// Adds what is to be told of a decision. `told` is [`policies`] of the rules.
+pub fn show(
+    which: LimitHeaders,
+    response: &mut Response,
+    now: u64,
+    rules: &[Rule],
+    names: &[Box<str>],
+    told: &[u8],
+    reports: &[Report],
+) {
+    let headers = response.headers_mut();
+    let mut text = Vec::with_capacity(64);
+    if which.legacy
+        && let Some((rule, report)) = rules.iter().zip(reports).min_by_key(|(_, report)| least(report))
+    {
+        let reset = now + whole_seconds(report.resets_in);
+        for (name, value) in [
+            (b"x-ratelimit-limit".as_slice(), rule.limit),
+            (b"x-ratelimit-remaining", report.remaining),
+            (b"x-ratelimit-reset", reset),
+        ] {
+            text.clear();
+            json::integer(&mut text, value);
+            headers.set_name(name, &text);
+        }
+    }
+    if which.standard {
+        headers.append_name(b"ratelimit-policy", told);
+        text.clear();
+        for (report, name) in reports.iter().zip(names) {
+            item(&mut text, name);
+            text.extend_from_slice(b";r=");
+            json::integer(&mut text, report.remaining);
+            text.extend_from_slice(b";t=");
+            json::integer(&mut text, whole_seconds(report.resets_in));
+        }
+        headers.append_name(b"ratelimit", &text);
+    }
+}
+
+/// The refusal, of limits of these names.
+pub fn refusal(failure: Failure, which: LimitHeaders, reports: &[Report], names: &[Box<str>]) -> Failure {
+    let refused = reports.iter().zip(names).filter(|(report, _)| !report.fits);
+    let wait = refused
+        .clone()
+        .map(|(report, _)| whole_seconds(report.retry_after.unwrap_or(report.resets_in)))
+        .max()
+        .unwrap_or_default();
+    let failure = failure.header("retry-after", wait.max(1).to_string());
+    if !which.standard {
+        return failure;
+    }
+    let violated: Vec<&str> = refused.map(|(_, name)| &**name).collect();
+    failure
+        .problem_type(QUOTA_EXCEEDED)
+        .member("violated-policies", violated)
+}
+
+/// Of several limits the one that a client meets first: one that refuses, else the one with the least left.
+fn least(report: &Report) -> (bool, u64, std::cmp::Reverse<Duration>) {
+    (report.fits, report.remaining, std::cmp::Reverse(report.resets_in))
+}
+
+fn item(out: &mut Vec<u8>, name: &str) {
+    if !out.is_empty() {
+        out.extend_from_slice(b", ");
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'"');
+}
+
+/// Rounded up, so that whoever waits that long is let in.
+pub fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_rounded_up() {
+        for (time, seconds) in [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(time)), seconds);
+        }
+    }
+}
