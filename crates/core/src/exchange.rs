@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use gatehouse_http1::{Headers, PathMark, RequestHead, ResponseHead};
+use gatehouse_http1::{Headers, Known, Method, PathMark, RequestHead, ResponseHead};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
@@ -67,9 +67,7 @@ impl Response {
     /// The same with a body of a type.
     #[must_use]
     pub fn with_body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
-        self.head
-            .headers
-            .set(gatehouse_http1::Known::ContentType, content_type.as_bytes());
+        self.head.headers.set(Known::ContentType, content_type.as_bytes());
         self.body = body.into();
         self
     }
@@ -243,6 +241,20 @@ impl Exchange {
     /// The route that matched, if one has.
     pub fn route(&self) -> Option<&Route> {
         self.route.and_then(|i| self.plan.routes.get(i))
+    }
+
+    /// True if a browser asks before the real request whether it may send it (Fetch 3.2.2).
+    pub fn is_preflight(&self) -> bool {
+        self.preflight_for().is_some()
+    }
+
+    /// The method that a preflight asks for; none if the request is no preflight.
+    pub fn preflight_for(&self) -> Option<&[u8]> {
+        let head = &self.request.head;
+        if head.method != Method::Options || !head.headers.contains(Known::Origin) {
+            return None;
+        }
+        head.headers.find(b"access-control-request-method")
     }
 
     /// Keeps a value for this policy's later hooks. One value for each policy instance.

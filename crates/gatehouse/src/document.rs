@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use gatehouse_core::config::{self, Config, Diagnostic, Diagnostics, Loaded, Reader, Severity, Sources};
 use gatehouse_core::failure::failures_markdown;
-use gatehouse_core::plan::{Plan, lint};
+use gatehouse_core::plan::Plan;
+use gatehouse_core::plan::lint::{self, Facts};
 use gatehouse_core::policy::Kind;
 use gatehouse_core::server;
 use gatehouse_core::telemetry::metrics::metrics_markdown;
@@ -53,7 +54,7 @@ impl Document {
             diagnostics.extend(more.into_iter().filter(of_files));
             diagnostics.locate(&sources);
         } else {
-            diagnostics.extend(lint::lint(&config, &stage));
+            diagnostics.extend(lint::lint(&config, &|kind| Facts::of(KINDS, kind)));
             diagnostics.locate(&sources);
         }
         if failed {
@@ -113,14 +114,6 @@ pub(crate) fn checked(file: &Path) -> Option<(Document, Plan)> {
     document.tell();
     let plan = document.compile()?;
     Some((document, plan))
-}
-
-/// The stage of a kind, as the lint wants it.
-fn stage(kind: &str) -> Option<u8> {
-    KINDS
-        .iter()
-        .find(|known| known.name == kind)
-        .map(|known| known.stage as u8)
 }
 
 fn hash(sources: &Sources) -> String {
