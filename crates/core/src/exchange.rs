@@ -168,6 +168,8 @@ pub struct Exchange {
     pub(crate) record: Record,
     pub(crate) route: Option<usize>,
     pub(crate) ran: Ran,
+    /// The tightest bound on the body that a policy has set, and its setting.
+    pub(crate) body_limit: Option<(u64, &'static str)>,
     /// True if the route was chosen by version: the answer then varies by it.
     pub(crate) vary: bool,
     /// True if the client can take trailer fields.
@@ -218,6 +220,7 @@ impl Exchange {
             record: Record::begin(worker, started),
             route: None,
             ran: Ran::default(),
+            body_limit: None,
             vary: false,
             accepts_trailers: false,
             current: 0,
@@ -283,6 +286,11 @@ impl Exchange {
     /// The time of day, in seconds since 1970.
     pub fn unix_seconds(&self) -> u64 {
         self.worker.unix_time(self.worker.now()).as_secs()
+    }
+
+    /// Random bits: good for choosing, not for secrets.
+    pub fn random(&self) -> u64 {
+        self.worker.random()[0]
     }
 
     pub(crate) fn enter(&mut self, slot: usize) {

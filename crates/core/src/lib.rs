@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod body;
+mod buffered;
 pub mod config;
 pub mod consumer;
 pub mod exchange;

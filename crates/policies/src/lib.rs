@@ -3,17 +3,31 @@
 //! A new policy is a file here and a line in [`KINDS`]; the document, the schema, the reference and the
 //! tests find it by that line.
 
+mod addresses;
 pub mod auth;
 mod cors;
+mod fault;
 mod headers;
+mod ip_filter;
+mod maintenance;
 mod origin;
+mod query;
 mod rate_limit;
+mod security_headers;
+mod size_limit;
+mod values;
 
 use gatehouse_core::policy::Kind;
 
 pub use cors::Cors;
+pub use fault::Fault;
 pub use headers::Headers;
+pub use ip_filter::IpFilter;
+pub use maintenance::Maintenance;
+pub use query::Query;
 pub use rate_limit::RateLimit;
+pub use security_headers::SecurityHeaders;
+pub use size_limit::SizeLimit;
 
 /// Every built-in policy. The order here is the order in the reference.
 pub const KINDS: &[Kind] = &[
@@ -21,6 +35,12 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<RateLimit>(),
     // The edge.
     Kind::of::<Cors>(),
+    Kind::of::<IpFilter>(),
+    Kind::of::<SizeLimit>(),
+    Kind::of::<Maintenance>(),
     // Transforms.
     Kind::of::<Headers>(),
+    Kind::of::<Query>(),
+    Kind::of::<SecurityHeaders>(),
+    Kind::of::<Fault>(),
 ];

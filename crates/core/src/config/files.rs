@@ -8,8 +8,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Larger files are refused: nothing that a document names comes near it.
-const LARGEST: u64 = 16 * 1024 * 1024;
+/// Larger files are refused: lists of millions of addresses and databases of places are smaller.
+const LARGEST: u64 = 128 * 1024 * 1024;
 
 /// The files read so far.
 #[derive(Debug, Default)]

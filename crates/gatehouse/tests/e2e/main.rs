@@ -17,6 +17,7 @@ mod cli;
 mod dns;
 mod drain;
 mod early_response;
+mod edge_policies;
 mod examples;
 mod expect;
 mod grpc;
