@@ -118,9 +118,17 @@ pub struct Client {
     pub is_trusted_peer: bool,
     /// `http` or `https`: what the client used, as far as a trusted peer says.
     pub scheme: &'static str,
+    /// The country it is in (ISO 3166-1), once a policy has found out.
+    pub country: Option<[u8; 2]>,
 }
 
 impl Client {
+    /// The country as text; empty if it is not known.
+    pub fn country_text(&self) -> &str {
+        let code = self.country.as_ref().map(|code| std::str::from_utf8(code));
+        code.and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Finds out who calls on a connection, by what its head says.
     fn of(connection: &Connection, head: &RequestHead, settings: &ForwardedPlan) -> Self {
         if settings.settings.trusted.is_empty() {
@@ -129,6 +137,7 @@ impl Client {
                 text: None,
                 is_trusted_peer: false,
                 scheme: connection.scheme,
+                country: None,
             };
         }
         let found = client_ip::resolve(connection.peer, &head.headers, &settings.settings);
@@ -139,6 +148,7 @@ impl Client {
             text,
             is_trusted_peer: found.trusted_peer,
             scheme,
+            country: None,
         }
     }
 }
@@ -244,6 +254,16 @@ impl Exchange {
     /// The route that matched, if one has.
     pub fn route(&self) -> Option<&Route> {
         self.route.and_then(|i| self.plan.routes.get(i))
+    }
+
+    /// True if the answer is a failure of the gateway, not what a service said.
+    pub fn has_failed(&self) -> bool {
+        self.record.has_failed()
+    }
+
+    /// True if the client wants to switch to another protocol, such as that of WebSockets.
+    pub fn wants_upgrade(&self) -> bool {
+        self.upgrade.is_some()
     }
 
     /// True if a browser asks before the real request whether it may send it (Fetch 3.2.2).

@@ -3,10 +3,14 @@
 //! A new policy is a file here and a line in [`KINDS`]; the document, the schema, the reference and the
 //! tests find it by that line.
 
+mod access;
 mod addresses;
 pub mod auth;
 mod cors;
+mod csrf;
+mod expression;
 mod fault;
+mod geo;
 mod headers;
 mod ip_filter;
 mod maintenance;
@@ -19,8 +23,11 @@ mod values;
 
 use gatehouse_core::policy::Kind;
 
+pub use access::Access;
 pub use cors::Cors;
+pub use csrf::Csrf;
 pub use fault::Fault;
+pub use geo::Geo;
 pub use headers::Headers;
 pub use ip_filter::IpFilter;
 pub use maintenance::Maintenance;
@@ -31,11 +38,15 @@ pub use size_limit::SizeLimit;
 
 /// Every built-in policy. The order here is the order in the reference.
 pub const KINDS: &[Kind] = &[
+    // Who calls, and what they may do.
+    Kind::of::<Access>(),
     // Limits.
     Kind::of::<RateLimit>(),
     // The edge.
     Kind::of::<Cors>(),
+    Kind::of::<Csrf>(),
     Kind::of::<IpFilter>(),
+    Kind::of::<Geo>(),
     Kind::of::<SizeLimit>(),
     Kind::of::<Maintenance>(),
     // Transforms.
