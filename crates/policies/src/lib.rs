@@ -9,6 +9,7 @@ pub mod auth;
 mod cors;
 mod csrf;
 mod expression;
+mod external_auth;
 mod fault;
 mod geo;
 mod headers;
@@ -26,6 +27,7 @@ use gatehouse_core::policy::Kind;
 pub use access::Access;
 pub use cors::Cors;
 pub use csrf::Csrf;
+pub use external_auth::ExternalAuth;
 pub use fault::Fault;
 pub use geo::Geo;
 pub use headers::Headers;
@@ -39,6 +41,7 @@ pub use size_limit::SizeLimit;
 /// Every built-in policy. The order here is the order in the reference.
 pub const KINDS: &[Kind] = &[
     // Who calls, and what they may do.
+    Kind::of::<ExternalAuth>(),
     Kind::of::<Access>(),
     // Limits.
     Kind::of::<RateLimit>(),

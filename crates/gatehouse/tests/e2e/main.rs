@@ -20,6 +20,7 @@ mod early_response;
 mod edge_policies;
 mod examples;
 mod expect;
+mod external_auth;
 mod grpc;
 mod health;
 mod hop_by_hop;
