@@ -13,6 +13,7 @@ mod external_auth;
 mod fault;
 mod geo;
 mod headers;
+mod idempotency;
 mod ip_filter;
 mod maintenance;
 mod origin;
@@ -31,6 +32,7 @@ pub use external_auth::ExternalAuth;
 pub use fault::Fault;
 pub use geo::Geo;
 pub use headers::Headers;
+pub use idempotency::Idempotency;
 pub use ip_filter::IpFilter;
 pub use maintenance::Maintenance;
 pub use query::Query;
@@ -45,6 +47,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<Access>(),
     // Limits.
     Kind::of::<RateLimit>(),
+    Kind::of::<Idempotency>(),
     // The edge.
     Kind::of::<Cors>(),
     Kind::of::<Csrf>(),

@@ -30,6 +30,7 @@ mod http2_floods;
 mod http2_strict;
 mod http2_tunnels;
 mod http3;
+mod idempotency;
 mod ipv6;
 mod keepalive;
 mod limits;
