@@ -35,6 +35,11 @@ pub(crate) struct Document {
 impl Document {
     /// Loads and lints; see [`Document::tell`] for warnings. `Err`: what is wrong, already printed.
     pub(crate) fn load(source: &Source) -> Result<Self, Bad> {
+        Self::load_with(source, false)
+    }
+
+    /// The same; `strict` warns of more.
+    fn load_with(source: &Source, strict: bool) -> Result<Self, Bad> {
         let loaded = match source {
             Source::File(file) => config::load(file),
             Source::Text { name, text } => config::load_str(text, name),
@@ -55,6 +60,9 @@ impl Document {
             diagnostics.locate(&sources);
         } else {
             diagnostics.extend(lint::lint(&config, &|kind| Facts::of(KINDS, kind)));
+            if strict {
+                diagnostics.extend(lint::strict(&config, &|kind| Facts::of(KINDS, kind)));
+            }
             diagnostics.locate(&sources);
         }
         if failed {
@@ -109,8 +117,8 @@ pub(crate) struct Bad {
 }
 
 /// Loads and compiles a file; `None` if it is not good, which was printed.
-pub(crate) fn checked(file: &Path) -> Option<(Document, Plan)> {
-    let mut document = Document::load(&Source::File(file.to_owned())).ok()?;
+pub(crate) fn checked(file: &Path, strict: bool) -> Option<(Document, Plan)> {
+    let mut document = Document::load_with(&Source::File(file.to_owned()), strict).ok()?;
     document.tell();
     let plan = document.compile()?;
     Some((document, plan))

@@ -3,6 +3,8 @@
 //! Pure functions of the document. Of kinds of policies only [`Facts`] are known, and of their settings only
 //! `key`, which says by the same word everywhere what requests are counted together by.
 
+mod strict;
+
 use crate::config::types::{Address, PathForm, Segment};
 use crate::config::{Config, Diagnostic, Match, PathPattern, PolicyEntry, Route};
 use crate::policy::{Kind, Stage};
@@ -10,6 +12,8 @@ use indexmap::IndexMap;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
+
+pub use strict::strict;
 
 /// What is known of a kind of policies.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gatehouse_testkit::gateway::Builder;
-use gatehouse_testkit::{Client, Gate, HttpBackend, Reply, Request, client};
+use gatehouse_testkit::{Client, Gate, HttpBackend, Raw, Reply, Request, client};
 
 use crate::gateway;
 
@@ -168,4 +168,31 @@ fn keys_and_bodies_have_bounds() {
     assert_eq!(client::once(to, &pay("k", "01234567890")).status, 413);
     assert_eq!(client::once(to, &Request::new("GET", "/pay")).status, 201);
     assert_eq!(client::once(to, &pay("k", "0123456789")).status, 201);
+}
+
+#[test]
+fn a_body_that_does_not_come_is_waited_for_as_long_as_any() {
+    let backend = counting();
+    let config = format!(
+        "
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+client: {{ timeouts: {{ body_idle: 200ms }} }}
+routes: {{ pay: {{ match: {{}}, policies: [ {{ idempotency: {{}} }} ], forward: {{ upstream: api }} }} }}
+upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
+",
+        backend.url()
+    );
+    let gateway = gateway(&config).start();
+    let mut slow = Raw::connect(gateway.address());
+    slow.send("POST / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k\r\nContent-Length: 10\r\n\r\n01234");
+    assert_eq!(slow.response("POST").status, 408);
+    assert_eq!(backend.count(), 0);
+    // The key is free, and a connection goes on after a body that was read whole.
+    let mut client = Client::connect(gateway.address());
+    for n in 1..=2 {
+        let request = Request::new("POST", "/").header("Idempotency-Key", "k").body("0123456789");
+        let answer = client.send(&request);
+        assert_eq!((answer.status, answer.text().as_str()), (201, "done 1"), "{n}");
+    }
+    assert_eq!(gateway.metrics().sum("gatehouse_connections_accepted_total", &[("listener", "main")]), 2.0);
 }
