@@ -261,7 +261,7 @@ impl Exchange {
         self.record.has_failed()
     }
 
-    /// True if the client wants to switch to another protocol, such as that of WebSockets.
+    /// True if the client wants to switch to another protocol, such as that of `WebSocket`s.
     pub fn wants_upgrade(&self) -> bool {
         self.upgrade.is_some()
     }

@@ -70,12 +70,11 @@ impl SameOrigin {
         if origin.is_some_and(|origin| self.origins.have(origin)) {
             return true;
         }
-        match (site, origin) {
-            (Some(b"same-origin" | b"none"), _) => true,
-            (Some(b"same-site"), _) => self.same_site,
-            (Some(_), _) => false,
-            (None, Some(origin)) => is_own(origin, host),
-            (None, None) => true,
+        match site {
+            Some(b"same-origin" | b"none") => true,
+            Some(b"same-site") => self.same_site,
+            Some(_) => false,
+            None => origin.is_none_or(|origin| is_own(origin, host)),
         }
     }
 }

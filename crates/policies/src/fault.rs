@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gatehouse_core::config::{Diagnostic, Percent, Span, ValueMatch};
 use gatehouse_core::exchange::{Exchange, Response};
-use gatehouse_core::policy::{Compile, Outcome, Policy, PolicyConfig, Stage, Step, Verdict};
+use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage, Step, Verdict};
 use gatehouse_core::route::HeaderConditions;
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 use indexmap::IndexMap;
@@ -110,23 +110,26 @@ struct Faulty {
 impl Faulty {
     fn delay(&self, ex: &Exchange) -> Option<Duration> {
         let (time, share) = self.delay?;
-        let is_chosen = self.headers.hold(&ex.request.head.headers) && chosen(ex.random(), share);
-        is_chosen.then(|| self.delayed.count(ex)).map(|()| time)
+        if !self.headers.hold(&ex.request.head.headers) || !chosen(ex.random(), share) {
+            return None;
+        }
+        self.delayed.count(ex);
+        Some(time)
     }
 
-    fn abort(&self, ex: &Exchange) -> Outcome {
+    fn abort(&self, ex: &Exchange) -> Verdict {
         let Some((status, share)) = self.abort else {
-            return Ok(Verdict::Continue);
+            return Verdict::Continue;
         };
         if !self.headers.hold(&ex.request.head.headers) || !chosen(ex.random(), share) {
-            return Ok(Verdict::Continue);
+            return Verdict::Continue;
         }
         self.aborted.count(ex);
         let mut response = Response::new(status);
         let headers = response.headers_mut();
         headers.set_name(b"x-gatehouse-fault", b"abort");
         headers.set_name(b"cache-control", b"no-store");
-        Ok(Verdict::Respond(Box::new(response)))
+        Verdict::Respond(Box::new(response))
     }
 }
 
@@ -138,10 +141,10 @@ fn chosen(random: u64, share: Percent) -> bool {
 impl Policy for Faulty {
     fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
         match self.delay(ex) {
-            None => self.abort(ex).into(),
+            None => Ok(self.abort(ex)).into(),
             Some(time) => Step::wait(async move {
                 tokio::time::sleep(time).await;
-                self.abort(ex)
+                Ok(self.abort(ex))
             }),
         }
     }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// (`source.country`) from here on. It is the code of ISO 3166-1 with two letters, such as `DE`. Whoever is refused gets `403`
 /// (`forbidden`).
 ///
-/// The database is a file in MaxMind's format with countries: GeoLite2-Country, GeoLite2-City, and what others make like
+/// The database is a file in the format of `MaxMind` with countries: GeoLite2-Country, GeoLite2-City, and what others make like
 /// them. It is watched, and read again when it changes. It is kept in memory once, however many policies use it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -42,10 +42,12 @@ impl PolicyConfig for IpFilter {
         if !closed && self.deny.is_empty() && self.deny_files.is_empty() {
             return Err(cx.error("allow", "there are no addresses; give `allow` or `deny`"));
         }
+        let mut allow = None;
+        if closed {
+            allow = Some(gather(&self.allow, &self.allow_files, "allow_files", cx)?);
+        }
         Ok(Arc::new(Filter {
-            allow: closed
-                .then(|| gather(&self.allow, &self.allow_files, "allow_files", cx))
-                .transpose()?,
+            allow,
             deny: gather(&self.deny, &self.deny_files, "deny_files", cx)?,
         }))
     }
@@ -59,7 +61,9 @@ fn gather(
     cx: &mut Compile<'_>,
 ) -> Result<Addresses, Diagnostic> {
     let mut gathering = Gathering::default();
-    blocks.iter().for_each(|block| gathering.add(*block));
+    for block in blocks {
+        gathering.add(*block);
+    }
     for (i, file) in files.iter().enumerate() {
         let read = cx.read(file).and_then(|bytes| gathering.read(&bytes));
         read.map_err(|why| {

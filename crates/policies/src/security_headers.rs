@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 /// `Referrer-Policy: no-referrer`, and has no `Server` and no `X-Powered-By`. What the upstream says itself by one of the
 /// fields stays, unless `replace` says otherwise.
 ///
+/// Answers of policies that stand before it are not touched: put it first, in `policies` for every request.
+///
 /// `Strict-Transport-Security` is sent only to clients that use HTTPS, with the gateway or with a trusted proxy before it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

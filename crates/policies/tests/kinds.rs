@@ -32,7 +32,7 @@ fn document(kind: &Kind, settings: &str) -> String {
 fn wrong(text: &str) -> Vec<Diagnostic> {
     // Files that examples name are in this folder. All tests go there, whichever is first.
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files");
-    std::env::set_current_dir(files).expect("the folder of files");
+    assert!(std::env::set_current_dir(files).is_ok(), "no folder {files}");
     let loaded = config::load_str(text, "gatehouse.yaml");
     let mut found: Vec<Diagnostic> = loaded.diagnostics.iter().cloned().collect();
     if found.is_empty()

@@ -1,4 +1,4 @@
-//! A small database of countries in MaxMind's format (MMDB 2.0), made for a test.
+//! A small database of countries in the format of `MaxMind` (MMDB 2.0), made for a test.
 
 use std::net::IpAddr;
 

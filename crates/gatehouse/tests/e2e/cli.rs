@@ -39,7 +39,11 @@ fn check_warns_of_open_routes_if_it_is_asked_to() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     let output = in_directory(&[("open.yaml", open)], &["check", "--strict", "open.yaml"]);
     assert_eq!(output.code, Some(0), "{output:?}");
-    for part in ["anybody may call route `a`", "as often as anybody likes", "may take 60 minutes"] {
+    for part in [
+        "anybody may call route `a`",
+        "as often as anybody likes",
+        "may take 60 minutes",
+    ] {
         assert!(output.stderr.contains(part), "{part}: {output:?}");
     }
 }

@@ -190,9 +190,16 @@ upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
     // The key is free, and a connection goes on after a body that was read whole.
     let mut client = Client::connect(gateway.address());
     for n in 1..=2 {
-        let request = Request::new("POST", "/").header("Idempotency-Key", "k").body("0123456789");
+        let request = Request::new("POST", "/")
+            .header("Idempotency-Key", "k")
+            .body("0123456789");
         let answer = client.send(&request);
         assert_eq!((answer.status, answer.text().as_str()), (201, "done 1"), "{n}");
     }
-    assert_eq!(gateway.metrics().sum("gatehouse_connections_accepted_total", &[("listener", "main")]), 2.0);
+    assert_eq!(
+        gateway
+            .metrics()
+            .sum("gatehouse_connections_accepted_total", &[("listener", "main")]),
+        2.0
+    );
 }

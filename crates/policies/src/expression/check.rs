@@ -124,13 +124,11 @@ impl<'e> Walk<'e> {
 
 fn unknown(what: &str, name: &str, known: impl Iterator<Item = &'static str> + Clone) -> String {
     let near = known.clone().map(|known| (distance(name, known), known)).min();
-    match near.filter(|(distance, _)| *distance <= 2) {
-        Some((_, near)) => format!("there is no {what} `{name}`; did you mean `{near}`?"),
-        None => {
-            let all: Vec<_> = known.collect();
-            format!("there is no {what} `{name}`; there are `{}`", all.join("`, `"))
-        }
+    if let Some((_, near)) = near.filter(|(distance, _)| *distance <= 2) {
+        return format!("there is no {what} `{name}`; did you mean `{near}`?");
     }
+    let all: Vec<_> = known.collect();
+    format!("there is no {what} `{name}`; there are `{}`", all.join("`, `"))
 }
 
 /// How many letters must be changed, added or removed.

@@ -138,7 +138,7 @@ impl<'a> Facts<'a> {
             "groups" => texts(consumer.map_or(&[], |consumer| &consumer.groups)),
             "labels" => {
                 let labels = consumer.map_or(&[] as &[_], |consumer| &consumer.labels).iter();
-                let labels = labels.map(|(name, value)| (CelMapKey::from(&**name), boxed(&**value)));
+                let labels = labels.map(|(name, value)| (CelMapKey::from(&**name), boxed(value)));
                 CowVal::owned(CelMap::from(labels.collect::<HashMap<_, _>>()))
             }
             _ => text(consumer?.label(name.strip_prefix("labels.")?)?),
@@ -202,7 +202,7 @@ impl VariableResolver for Facts<'_> {
     }
 }
 
-fn text<'a>(text: &'a str) -> CowVal<'a, 'a> {
+fn text(text: &str) -> CowVal<'_, '_> {
     CowVal::owned(CelString::from(text))
 }
 
@@ -210,11 +210,11 @@ fn owned<'a>(text: String) -> CowVal<'a, 'a> {
     CowVal::owned(CelString::from(text))
 }
 
-fn boxed<'a>(text: &'a str) -> Box<dyn Val + 'a> {
+fn boxed(text: &str) -> Box<dyn Val + '_> {
     Box::new(CelString::from(text))
 }
 
-fn texts<'a>(texts: &'a [Box<str>]) -> CowVal<'a, 'a> {
+fn texts(texts: &[Box<str>]) -> CowVal<'_, '_> {
     CowVal::owned(CelList::from(
         texts.iter().map(|text| boxed(text)).collect::<Vec<_>>(),
     ))
@@ -223,14 +223,12 @@ fn texts<'a>(texts: &'a [Box<str>]) -> CowVal<'a, 'a> {
 /// All values of a field, with commas between (RFC 9110 5.3).
 fn header<'a>(headers: &'a Headers, name: &str) -> Option<CowVal<'a, 'a>> {
     let name = name.as_bytes();
-    let mut values: Vec<Cow<'a, str>> = match Known::of(name) {
-        Some(known) => headers.all(known).map(String::from_utf8_lossy).collect(),
-        None => {
-            let fields = headers
-                .iter()
-                .filter(|field| field.name.eq_ignore_ascii_case(name));
-            fields.map(|field| String::from_utf8_lossy(field.value)).collect()
-        }
+    let named = |field: &gatehouse_http1::Field<'a>| field.name.eq_ignore_ascii_case(name);
+    let mut values: Vec<Cow<'a, str>> = if let Some(known) = Known::of(name) {
+        headers.all(known).map(String::from_utf8_lossy).collect()
+    } else {
+        let fields = headers.iter().filter(named);
+        fields.map(|field| String::from_utf8_lossy(field.value)).collect()
     };
     if values.len() > 1 {
         return Some(owned(values.join(", ")));
@@ -238,8 +236,8 @@ fn header<'a>(headers: &'a Headers, name: &str) -> Option<CowVal<'a, 'a>> {
     values.pop().map(|value| CowVal::owned(CelString::from(value)))
 }
 
-fn all_headers<'a>(headers: &'a Headers) -> CelMap<'a> {
-    let mut joined: HashMap<String, Cow<'a, str>> = HashMap::with_capacity(headers.len());
+fn all_headers(headers: &Headers) -> CelMap<'_> {
+    let mut joined: HashMap<String, Cow<'_, str>> = HashMap::with_capacity(headers.len());
     for field in headers.iter() {
         let name = String::from_utf8_lossy(field.name).to_ascii_lowercase();
         let value = String::from_utf8_lossy(field.value);
@@ -251,7 +249,7 @@ fn all_headers<'a>(headers: &'a Headers) -> CelMap<'a> {
             .or_insert(value);
     }
     let entries = joined.into_iter().map(|(name, value)| {
-        let value: Box<dyn Val + 'a> = Box::new(CelString::from(value));
+        let value: Box<dyn Val + '_> = Box::new(CelString::from(value));
         (CelMapKey::from(name), value)
     });
     CelMap::from(entries.collect::<HashMap<_, _>>())
@@ -281,7 +279,7 @@ fn all_params<'a>(query: &str) -> CelMap<'a> {
     CelMap::from(all)
 }
 
-fn value_of<'a>(value: &'a Json) -> Box<dyn Val + 'a> {
+fn value_of(value: &Json) -> Box<dyn Val + '_> {
     match value {
         Json::Null => Box::new(CelNull),
         Json::Bool(is) => Box::new(CelBool::from(*is)),

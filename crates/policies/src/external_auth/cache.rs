@@ -11,11 +11,14 @@ pub type Key = [u8; 32];
 
 const PARTS: usize = 16;
 
+/// Answers, and until when they are good.
+type Part = HashMap<Key, (Instant, Arc<Answer>)>;
+
 /// Answers by key.
 pub struct Cache {
     ttl: Duration,
     most: usize,
-    parts: [Mutex<HashMap<Key, (Instant, Arc<Answer>)>>; PARTS],
+    parts: [Mutex<Part>; PARTS],
 }
 
 impl Cache {
@@ -49,7 +52,7 @@ impl Cache {
         part.insert(key, (now + self.ttl, answer));
     }
 
-    fn part(&self, key: &Key) -> &Mutex<HashMap<Key, (Instant, Arc<Answer>)>> {
+    fn part(&self, key: &Key) -> &Mutex<Part> {
         // The key is a digest: any byte of it spreads.
         &self.parts[usize::from(key[0]) % PARTS]
     }

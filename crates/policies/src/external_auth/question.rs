@@ -200,7 +200,7 @@ impl<T> Drop for AbortOnDrop<T> {
 async fn answer(request: reqwest::RequestBuilder, wanted: &Wanted) -> Result<Answer, String> {
     let mut response = request.send().await.map_err(said)?;
     let status = response.status().as_u16();
-    if status >= 500 || status < 200 {
+    if !(200..500).contains(&status) {
         return Err(format!("the service answered {status}"));
     }
     let mut answer = Answer {

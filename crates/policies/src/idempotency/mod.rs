@@ -161,10 +161,10 @@ impl Once {
             .find(self.header.as_bytes())
             .filter(|key| !key.is_empty())
         else {
-            return match self.required {
-                true => bad(format!("the field `{}` is missing", self.header)),
-                false => Ok(None),
-            };
+            if self.required {
+                return bad(format!("the field `{}` is missing", self.header));
+            }
+            return Ok(None);
         };
         if key.len() > LONGEST_KEY {
             return bad(format!(

@@ -11,13 +11,16 @@ use tokio::sync::watch;
 /// A digest of caller, route and key; or of a request.
 pub type Digest = [u8; 32];
 
+/// Name and value.
+pub type Field = (Box<[u8]>, Box<[u8]>);
+
 /// An answer, to be given again.
 #[derive(Debug)]
 pub struct Stored {
     /// Its status.
     pub status: u16,
     /// Its fields, but for those of one connection or one answer.
-    pub headers: Box<[(Box<[u8]>, Box<[u8]>)]>,
+    pub headers: Box<[Field]>,
     /// Its body.
     pub body: Bytes,
 }
@@ -210,7 +213,7 @@ mod tests {
     fn store(entries: usize, bytes: usize) -> Arc<Store> {
         const EVICTED: Family = Family::counter("evicted_total", &[], "For a test.");
         let evicted = Metrics::new(&Options::default()).extra().tally(&EVICTED, &[]);
-        Arc::new(Store::new(Duration::from_secs(60), entries, bytes, evicted))
+        Arc::new(Store::new(Duration::from_mins(1), entries, bytes, evicted))
     }
 
     fn stored(length: usize) -> Stored {
@@ -241,7 +244,7 @@ mod tests {
         let later = now + Duration::from_secs(59);
         assert!(matches!(store.find([1; 32], [1; 32], later), Found::Here(_)));
         assert!(matches!(store.find([1; 32], [2; 32], later), Found::Other));
-        drop(first(&store, 1, now + Duration::from_secs(60)));
+        drop(first(&store, 1, now + Duration::from_mins(1)));
         assert_eq!(store.lock().bytes, 0);
     }
 

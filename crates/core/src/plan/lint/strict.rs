@@ -37,7 +37,10 @@ pub fn strict(config: &Config, facts: FactsOf<'_>) -> Vec<Diagnostic> {
         }
         if let Some(time) = longest(config, route).filter(|time| *time > LONG) {
             say(
-                format!("a request to route `{name}` may take {} minutes", time.as_secs() / 60),
+                format!(
+                    "a request to route `{name}` may take {} minutes",
+                    time.as_secs() / 60
+                ),
                 "set `timeout` in the route or in its upstream",
             );
         }
@@ -53,7 +56,10 @@ fn stages(config: &Config, policies: &[PolicyEntry], facts: FactsOf<'_>) -> Vec<
         },
         PolicyEntry::Inline { kind, .. } => Some(kind),
     });
-    kinds.filter_map(|kind| facts(kind)).map(|facts: Facts| facts.stage).collect()
+    kinds
+        .filter_map(|kind| facts(kind))
+        .map(|facts: Facts| facts.stage)
+        .collect()
 }
 
 /// How long a request to the route may take.
@@ -63,8 +69,13 @@ fn longest(config: &Config, route: &Route) -> Option<std::time::Duration> {
         return Some(timeout.get().min(total));
     }
     let forward = route.forward.as_ref()?;
-    let names = forward.upstream.iter().chain(forward.split.iter().map(|part| &part.upstream));
-    let times = names.filter_map(|name| config.upstreams.get(name)).map(|upstream| upstream.total_timeout().get());
+    let names = forward
+        .upstream
+        .iter()
+        .chain(forward.split.iter().map(|part| &part.upstream));
+    let times = names
+        .filter_map(|name| config.upstreams.get(name))
+        .map(|upstream| upstream.total_timeout().get());
     times.max().map(|time| time.min(total))
 }
 
