@@ -10,6 +10,7 @@
 use gatehouse_testkit::gateway::Builder;
 use gatehouse_testkit::{Gateway, HttpBackend};
 
+mod access;
 mod access_log;
 mod backpressure;
 mod bodies;
