@@ -1,4 +1,5 @@
 //! `access` behind an authentication: known callers, decisions in the log and in metrics, dry runs.
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 use gatehouse_testkit::{HttpBackend, Reply, Request, client};
 

@@ -1,4 +1,5 @@
 //! `external_auth`: another service decides, over HTTP.
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 use gatehouse_testkit::backend::tcp::TcpBackend;
 use gatehouse_testkit::gateway::Builder;

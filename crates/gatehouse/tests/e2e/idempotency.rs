@@ -1,4 +1,5 @@
 //! `idempotency`: what is sent again is answered as the first time, and done once.
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
