@@ -33,6 +33,7 @@ fn line(timestamp: Stamp) -> Line<'static> {
             b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
         ),
         client_ip: "203.0.113.195",
+        country: None,
         host: b"api.example.com",
         protocol: "HTTP/1.1",
         listener: "public",

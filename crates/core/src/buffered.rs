@@ -1,4 +1,4 @@
-//! What policies ask of a request's body: all of it at once.
+//! What policies ask of a request's body: a bound, or all of it at once.
 
 use std::future::poll_fn;
 
@@ -7,8 +7,27 @@ use bytes::Bytes;
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
+use crate::http::screen;
 
 impl Exchange {
+    /// Bounds the request's body, in bytes, below what the route allows; `setting` names the bound.
+    ///
+    /// # Errors
+    /// `body_too_large`, if its length is known and more.
+    pub fn limit_body(&mut self, limit: u64, setting: &'static str) -> Result<(), Failure> {
+        let own = self.plan().client.limits.body;
+        let outer = self.route().and_then(|route| route.max_body).unwrap_or(own);
+        let tightest = self.body_limit.map_or(outer, |(known, _)| known.min(outer));
+        if self.route().is_some() && limit >= tightest {
+            return Ok(());
+        }
+        if self.body_limit.is_some_and(|(known, _)| known <= limit) {
+            return Ok(());
+        }
+        self.body_limit = Some((limit, setting));
+        screen::bound_body(self, limit, setting)
+    }
+
     /// Reads the request's body whole and leaves it there, to be read again. Trailer fields are lost.
     ///
     /// # Errors

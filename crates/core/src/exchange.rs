@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use gatehouse_http1::{Headers, PathMark, RequestHead, ResponseHead};
+use gatehouse_http1::{Headers, Known, Method, PathMark, RequestHead, ResponseHead};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
@@ -67,9 +67,7 @@ impl Response {
     /// The same with a body of a type.
     #[must_use]
     pub fn with_body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
-        self.head
-            .headers
-            .set(gatehouse_http1::Known::ContentType, content_type.as_bytes());
+        self.head.headers.set(Known::ContentType, content_type.as_bytes());
         self.body = body.into();
         self
     }
@@ -120,9 +118,17 @@ pub struct Client {
     pub is_trusted_peer: bool,
     /// `http` or `https`: what the client used, as far as a trusted peer says.
     pub scheme: &'static str,
+    /// The country it is in (ISO 3166-1), once a policy has found out.
+    pub country: Option<[u8; 2]>,
 }
 
 impl Client {
+    /// The country as text; empty if it is not known.
+    pub fn country_text(&self) -> &str {
+        let code = self.country.as_ref().map(|code| std::str::from_utf8(code));
+        code.and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Finds out who calls on a connection, by what its head says.
     fn of(connection: &Connection, head: &RequestHead, settings: &ForwardedPlan) -> Self {
         if settings.settings.trusted.is_empty() {
@@ -131,6 +137,7 @@ impl Client {
                 text: None,
                 is_trusted_peer: false,
                 scheme: connection.scheme,
+                country: None,
             };
         }
         let found = client_ip::resolve(connection.peer, &head.headers, &settings.settings);
@@ -141,6 +148,7 @@ impl Client {
             text,
             is_trusted_peer: found.trusted_peer,
             scheme,
+            country: None,
         }
     }
 }
@@ -170,6 +178,8 @@ pub struct Exchange {
     pub(crate) record: Record,
     pub(crate) route: Option<usize>,
     pub(crate) ran: Ran,
+    /// The tightest bound on the body that a policy has set, and its setting.
+    pub(crate) body_limit: Option<(u64, &'static str)>,
     /// True if the route was chosen by version: the answer then varies by it.
     pub(crate) vary: bool,
     /// True if the client can take trailer fields.
@@ -220,6 +230,7 @@ impl Exchange {
             record: Record::begin(worker, started),
             route: None,
             ran: Ran::default(),
+            body_limit: None,
             vary: false,
             accepts_trailers: false,
             current: 0,
@@ -243,6 +254,30 @@ impl Exchange {
     /// The route that matched, if one has.
     pub fn route(&self) -> Option<&Route> {
         self.route.and_then(|i| self.plan.routes.get(i))
+    }
+
+    /// True if the answer is a failure of the gateway, not what a service said.
+    pub fn has_failed(&self) -> bool {
+        self.record.has_failed()
+    }
+
+    /// True if the client wants to switch to another protocol, such as that of `WebSocket`s.
+    pub fn wants_upgrade(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
+    /// True if a browser asks before the real request whether it may send it (Fetch 3.2.2).
+    pub fn is_preflight(&self) -> bool {
+        self.preflight_for().is_some()
+    }
+
+    /// The method that a preflight asks for; none if the request is no preflight.
+    pub fn preflight_for(&self) -> Option<&[u8]> {
+        let head = &self.request.head;
+        if head.method != Method::Options || !head.headers.contains(Known::Origin) {
+            return None;
+        }
+        head.headers.find(b"access-control-request-method")
     }
 
     /// Keeps a value for this policy's later hooks. One value for each policy instance.
@@ -276,6 +311,11 @@ impl Exchange {
     /// The time of day, in seconds since 1970.
     pub fn unix_seconds(&self) -> u64 {
         self.worker.unix_time(self.worker.now()).as_secs()
+    }
+
+    /// Random bits: good for choosing, not for secrets.
+    pub fn random(&self) -> u64 {
+        self.worker.random()[0]
     }
 
     pub(crate) fn enter(&mut self, slot: usize) {

@@ -36,6 +36,7 @@ impl Exchange {
                 out.extend_from_slice(cookies(headers, name).next().unwrap_or_default());
             }
             Variable::ClientIp => out.extend_from_slice(self.client_text().as_bytes()),
+            Variable::ClientCountry => out.extend_from_slice(self.client.country_text().as_bytes()),
             Variable::TlsVersion
             | Variable::TlsCipher
             | Variable::TlsSni

@@ -44,7 +44,7 @@ enum Command {
     ///
     /// All errors and warnings are printed, each with its place in the file. Exits with 1 when there is
     /// an error. What `check` accepts, `run` accepts: only the network can still refuse it.
-    Check(File),
+    Check(Check),
     /// Print the routes of a configuration in the order in which they are tried.
     Routes(File),
     Key(Key),
@@ -104,6 +104,15 @@ struct File {
     file: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+struct Check {
+    #[command(flatten)]
+    file: File,
+    /// Also warn of routes that anybody may call, as often as they like, or that may take longer than ten minutes.
+    #[arg(long)]
+    strict: bool,
+}
+
 /// Write the reference pages (Markdown), made from the schema and the tables of the program itself.
 #[derive(Debug, clap::Args)]
 struct Reference {
@@ -125,7 +134,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(args.options()),
         Command::Upgrade(args) => args.execute().map(passed),
-        Command::Check(args) => run::check(&args.file).map(passed),
+        Command::Check(args) => run::check(&args.file.file, args.strict).map(passed),
         Command::Routes(args) => run::routes(&args.file).map(passed),
         Command::Key(args) => args.execute().map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use gatehouse_core::config::{self, Config, Diagnostic, Diagnostics, Loaded, Reader, Severity, Sources};
 use gatehouse_core::failure::failures_markdown;
-use gatehouse_core::plan::{Plan, lint};
+use gatehouse_core::plan::Plan;
+use gatehouse_core::plan::lint::{self, Facts};
 use gatehouse_core::policy::Kind;
 use gatehouse_core::server;
 use gatehouse_core::telemetry::metrics::metrics_markdown;
@@ -34,6 +35,11 @@ pub(crate) struct Document {
 impl Document {
     /// Loads and lints; see [`Document::tell`] for warnings. `Err`: what is wrong, already printed.
     pub(crate) fn load(source: &Source) -> Result<Self, Bad> {
+        Self::load_with(source, false)
+    }
+
+    /// The same; `strict` warns of more.
+    fn load_with(source: &Source, strict: bool) -> Result<Self, Bad> {
         let loaded = match source {
             Source::File(file) => config::load(file),
             Source::Text { name, text } => config::load_str(text, name),
@@ -53,7 +59,10 @@ impl Document {
             diagnostics.extend(more.into_iter().filter(of_files));
             diagnostics.locate(&sources);
         } else {
-            diagnostics.extend(lint::lint(&config, &stage));
+            diagnostics.extend(lint::lint(&config, &|kind| Facts::of(KINDS, kind)));
+            if strict {
+                diagnostics.extend(lint::strict(&config, &|kind| Facts::of(KINDS, kind)));
+            }
             diagnostics.locate(&sources);
         }
         if failed {
@@ -108,19 +117,11 @@ pub(crate) struct Bad {
 }
 
 /// Loads and compiles a file; `None` if it is not good, which was printed.
-pub(crate) fn checked(file: &Path) -> Option<(Document, Plan)> {
-    let mut document = Document::load(&Source::File(file.to_owned())).ok()?;
+pub(crate) fn checked(file: &Path, strict: bool) -> Option<(Document, Plan)> {
+    let mut document = Document::load_with(&Source::File(file.to_owned()), strict).ok()?;
     document.tell();
     let plan = document.compile()?;
     Some((document, plan))
-}
-
-/// The stage of a kind, as the lint wants it.
-fn stage(kind: &str) -> Option<u8> {
-    KINDS
-        .iter()
-        .find(|known| known.name == kind)
-        .map(|known| known.stage as u8)
 }
 
 fn hash(sources: &Sources) -> String {

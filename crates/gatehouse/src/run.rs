@@ -437,8 +437,8 @@ fn announce(server: &Server, admin: Option<&Admin>, more: &str) -> anyhow::Resul
 }
 
 /// Prints the diagnostics of a configuration. `false` when one of them is an error.
-pub(crate) fn check(file: &Path) -> anyhow::Result<bool> {
-    let Some((document, _)) = document::checked(file) else {
+pub(crate) fn check(file: &Path, strict: bool) -> anyhow::Result<bool> {
+    let Some((document, _)) = document::checked(file, strict) else {
         return Ok(false);
     };
     let config = &document.config;
@@ -459,7 +459,7 @@ fn counted(count: usize, what: &str) -> String {
 
 /// Prints the routes in the order in which they are tried. `false` when the configuration has an error.
 pub(crate) fn routes(file: &Path) -> anyhow::Result<bool> {
-    let Some((_, plan)) = document::checked(file) else {
+    let Some((_, plan)) = document::checked(file, false) else {
         return Ok(false);
     };
     crate::cli::print(&plan.explain())?;

@@ -30,6 +30,9 @@ fn document(kind: &Kind, settings: &str) -> String {
 
 /// What is wrong with a document, in the order it is found.
 fn wrong(text: &str) -> Vec<Diagnostic> {
+    // Files that examples name are in this folder. All tests go there, whichever is first.
+    let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files");
+    assert!(std::env::set_current_dir(files).is_ok(), "no folder {files}");
     let loaded = config::load_str(text, "gatehouse.yaml");
     let mut found: Vec<Diagnostic> = loaded.diagnostics.iter().cloned().collect();
     if found.is_empty()

@@ -15,6 +15,7 @@
 pub mod backend;
 pub mod case;
 pub mod client;
+pub mod countries;
 pub mod digest;
 pub mod gate;
 pub mod gateway;

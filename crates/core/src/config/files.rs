@@ -8,8 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Larger files are refused, unless whoever reads one allows more: hardly anything that a document names comes near it.
-const LARGEST: u64 = 16 * 1024 * 1024;
+/// Larger files are refused, unless whoever reads one allows more: lists of millions of addresses and databases of places
+/// are smaller.
+const LARGEST: u64 = 128 * 1024 * 1024;
 
 /// The files read so far.
 #[derive(Debug, Default)]

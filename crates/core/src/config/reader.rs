@@ -80,7 +80,7 @@ impl Reader {
     /// such file`.
     ///
     /// # Errors
-    /// When it cannot be read, or is larger than 16 MiB.
+    /// When it cannot be read, or is larger than 128 MiB.
     pub fn file(&self, path: &Path) -> Result<Vec<u8>, String> {
         self.files.read(path)
     }

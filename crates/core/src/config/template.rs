@@ -43,6 +43,8 @@ pub enum Variable {
     Cookie(String),
     /// `client.ip`
     ClientIp,
+    /// `client.country`: empty unless a policy has found out.
+    ClientCountry,
     /// `tls.version`: empty in the clear, as the others of TLS.
     TlsVersion,
     /// `tls.cipher`
@@ -94,6 +96,7 @@ const PLAIN: &[(&str, Variable)] = &[
     ("request.scheme", Variable::Scheme),
     ("request.id", Variable::RequestId),
     ("client.ip", Variable::ClientIp),
+    ("client.country", Variable::ClientCountry),
     ("tls.version", Variable::TlsVersion),
     ("tls.cipher", Variable::TlsCipher),
     ("tls.sni", Variable::TlsSni),
@@ -269,7 +272,7 @@ impl fmt::Display for Template {
 }
 
 text_type!(Template, "a text with variables such as `https://${request.host}${request.path}`", {
-    "description": "A text with variables: `${request.method}`, `.host`, `.path`, `.query`, `.scheme`, `.id`, `.header.NAME`, `.query_param.NAME`, `.cookie.NAME`, `${client.ip}`, `${tls.version}`, `.cipher`, `.sni`, `.alpn`, `${client_certificate.subject}`, `.issuer`, `.serial`, `.names`, `.fingerprint`, `${route.name}`, and `${path.NAME}` for what the route's path captured. `$$` is a dollar sign.",
+    "description": "A text with variables: `${request.method}`, `.host`, `.path`, `.query`, `.scheme`, `.id`, `.header.NAME`, `.query_param.NAME`, `.cookie.NAME`, `${client.ip}`, `.country`, `${tls.version}`, `.cipher`, `.sni`, `.alpn`, `${client_certificate.subject}`, `.issuer`, `.serial`, `.names`, `.fingerprint`, `${route.name}`, and `${path.NAME}` for what the route's path captured. `$$` is a dollar sign.",
     "examples": ["https://${request.host}${request.path}", "/v2/users/${path.id}"],
 });
 

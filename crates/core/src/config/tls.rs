@@ -5,6 +5,7 @@
 use super::types::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 
 /// TLS on a listener. Relative paths begin at the folder of the main document. All files are watched: a change
@@ -135,6 +136,20 @@ pub struct Hsts {
     /// Whether the host may be put into the lists that browsers come with. Needs `include_subdomains` and a
     /// `max_age` of a year.
     pub preload: bool,
+}
+
+/// The value of `Strict-Transport-Security` (RFC 6797 6.1).
+impl fmt::Display for Hsts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "max-age={}", self.max_age.get().as_secs())?;
+        if self.include_subdomains {
+            f.write_str("; includeSubDomains")?;
+        }
+        if self.preload {
+            f.write_str("; preload")?;
+        }
+        Ok(())
+    }
 }
 
 impl Default for Hsts {

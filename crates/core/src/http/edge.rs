@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gatehouse_http1::{Headers, Version};
 use indexmap::IndexMap;
 
-use crate::config::{AltSvc, ForwardCertificate, Hsts, Listener};
+use crate::config::{AltSvc, ForwardCertificate, Listener};
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::tls::server::ServerTls;
@@ -45,7 +45,7 @@ impl Edges {
             };
             if let Some(settings) = &listener.tls {
                 edge.strict = tls.get(&**name).filter(|_| settings.strict_sni).cloned();
-                edge.hsts = settings.hsts.as_ref().map(hsts);
+                edge.hsts = settings.hsts.as_ref().map(|hsts| hsts.to_string().into());
                 edge.forward = settings.client_auth.forward.clone().into();
             }
             edge.alt_svc = listener.advertises_http3().then(|| listener.alt_svc.clone());
@@ -127,18 +127,6 @@ impl Edge {
             && self.forward.is_empty()
             && self.alt_svc.is_none()
     }
-}
-
-/// The value of `Strict-Transport-Security` (RFC 6797 6.1).
-fn hsts(settings: &Hsts) -> Box<str> {
-    let mut value = format!("max-age={}", settings.max_age.get().as_secs());
-    if settings.include_subdomains {
-        value.push_str("; includeSubDomains");
-    }
-    if settings.preload {
-        value.push_str("; preload");
-    }
-    value.into()
 }
 
 /// Says where HTTP/3 is (RFC 7838 3), to those who do not use it, and while it may be used.

@@ -5,7 +5,7 @@ mod grpc;
 use gatehouse_http1::Known;
 
 use crate::exchange::{Exchange, Response};
-use crate::failure::{Failure, Fault};
+use crate::failure::{Code, Failure, Fault};
 use crate::http::hop;
 
 /// The response for a failure: `application/problem+json` (RFC 9457). The client gets the title, the
@@ -15,7 +15,8 @@ pub(crate) fn failure(ex: &mut Exchange, failure: &Failure) -> Response {
     if let Some(exceeded) = failure.exceeded() {
         ex.worker.metrics.limit_hit(exceeded.setting);
     }
-    if failure.fault() == Fault::Gateway {
+    // Maintenance is meant.
+    if failure.fault() == Fault::Gateway && failure.code() != Code::Maintenance {
         tracing::error!(
             code = failure.code().name(),
             request_id = ex.ids.request.as_str(),

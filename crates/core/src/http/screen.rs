@@ -75,6 +75,15 @@ pub(crate) fn limits(ex: &mut Exchange, route: &Route) -> Result<(), Failure> {
     } else {
         "client.limits.body"
     };
+    let (limit, setting) = match ex.body_limit {
+        Some((tighter, by)) if tighter < limit => (tighter, by),
+        _ => (limit, setting),
+    };
+    bound_body(ex, limit, setting)
+}
+
+/// Refuses a body that is longer than this, now if its length is known, else when it turns out.
+pub(crate) fn bound_body(ex: &mut Exchange, limit: u64, setting: &'static str) -> Result<(), Failure> {
     ex.request.body.set_limit(limit, setting);
     match ex.request.body.exact_len() {
         Some(measured) if measured > limit => {

@@ -230,8 +230,11 @@ impl Clock {
     /// Waits for something that knows no clock, as long as the whole exchange may take.
     pub async fn within_total<F: Future>(&self, work: F) -> Result<F::Output, Failure> {
         let mut work = pin!(work);
+        self.leave();
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
+            // What waits by this clock itself, such as for the client's body, has a bound of its own.
+            Poll::Pending if !matches!(self.phase.get(), Phase::Idle | Phase::Policy) => Poll::Pending,
             Poll::Pending => self.wait(cx, Phase::Policy, NO_BOUND).map(Err),
         })
         .await

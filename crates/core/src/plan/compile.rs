@@ -213,6 +213,7 @@ fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::
         captures: captures.into_iter().map(Box::from).collect(),
         timeout: route.timeout.map(config::Span::get),
         max_body: route.max_body.map(config::Size::get),
+        names_options: route.r#match.methods.iter().any(|method| method == "OPTIONS"),
     })
 }
 

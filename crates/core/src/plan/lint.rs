@@ -1,25 +1,46 @@
 //! Warnings: what is allowed, but probably not meant.
 //!
-//! Pure functions of the document. Of kinds of policies only the stage is known, and of their settings only
+//! Pure functions of the document. Of kinds of policies only [`Facts`] are known, and of their settings only
 //! `key`, which says by the same word everywhere what requests are counted together by.
+
+mod strict;
 
 use crate::config::types::{Address, PathForm, Segment};
 use crate::config::{Config, Diagnostic, Match, PathPattern, PolicyEntry, Route};
+use crate::policy::{Kind, Stage};
 use indexmap::IndexMap;
 use serde_json::Value;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
-/// The stage of a kind, by its name: 0 admit, 1 authenticate, 2 authorize, 3 limit, 4 transform. None if
-/// there is no such kind.
-pub type StageOf<'a> = &'a dyn Fn(&str) -> Option<u8>;
+pub use strict::strict;
 
-const AUTHENTICATE: u8 = 1;
-const AUTHORIZE: u8 = 2;
+/// What is known of a kind of policies.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// Where in a chain it belongs.
+    pub stage: Stage,
+    /// Whether it answers the preflights of CORS.
+    pub answers_preflight: bool,
+}
+
+impl Facts {
+    /// What is known of the kind of that name, if there is one.
+    pub fn of(kinds: &[Kind], name: &str) -> Option<Self> {
+        let kind = kinds.iter().find(|kind| kind.name == name)?;
+        Some(Self {
+            stage: kind.stage,
+            answers_preflight: kind.answers_preflight,
+        })
+    }
+}
+
+/// What is known of a kind, by its name. None if there is no such kind.
+pub type FactsOf<'a> = &'a dyn Fn(&str) -> Option<Facts>;
 
 /// Everything doubtful about a document that is otherwise right.
-pub fn lint(config: &Config, stage: StageOf<'_>) -> Vec<Diagnostic> {
+pub fn lint(config: &Config, facts: FactsOf<'_>) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     same_matches(config, &mut out);
     unused(config, &mut out);
@@ -29,13 +50,13 @@ pub fn lint(config: &Config, stage: StageOf<'_>) -> Vec<Diagnostic> {
     admin(config, &mut out);
     timeouts(config, &mut out);
     unverified(config, &mut out);
-    let everybody = order(config, "policies", &config.policies, stage, false, &mut out);
+    let everybody = order(config, "policies", &config.policies, facts, false, &mut out);
     for (name, route) in &config.routes {
         order(
             config,
             &format!("routes.{name}.policies"),
             &route.policies,
-            stage,
+            facts,
             everybody,
             &mut out,
         );
@@ -305,7 +326,7 @@ fn order(
     config: &Config,
     path: &str,
     policies: &[PolicyEntry],
-    stage: StageOf<'_>,
+    facts: FactsOf<'_>,
     known: bool,
     out: &mut Vec<Diagnostic>,
 ) -> bool {
@@ -318,8 +339,16 @@ fn order(
         let Some(PolicyEntry::Inline { kind, settings }) = entry else {
             continue;
         };
-        let stage = stage(kind);
-        known |= stage == Some(AUTHENTICATE);
+        let facts = facts(kind);
+        let stage = facts.map(|facts| facts.stage);
+        if known && facts.is_some_and(|facts| facts.answers_preflight) {
+            let message =
+                format!("`{kind}` comes after authentication, whose refusals web pages then cannot read");
+            let help = "put it first, in `policies` if the authentication is there";
+            out.push(Diagnostic::warning(at, message).at_key().help(help));
+            continue;
+        }
+        known |= stage == Some(Stage::Authenticate);
         if known {
             continue;
         }
@@ -331,7 +360,7 @@ fn order(
                     .at_key()
                     .help(format!("{help}, or key by `client_ip`")),
             );
-        } else if stage == Some(AUTHORIZE) {
+        } else if stage == Some(Stage::Authorize) {
             let message = format!("`{kind}` judges the consumer, but nothing before it finds the consumer");
             out.push(Diagnostic::warning(at, message).at_key().help(help));
         }
@@ -355,13 +384,18 @@ mod tests {
     use super::*;
     use crate::config::{Severity, load_str};
 
-    fn stage(kind: &str) -> Option<u8> {
-        match kind {
-            "key_auth" => Some(1),
-            "access" => Some(2),
-            "rate_limit" => Some(3),
-            _ => None,
-        }
+    fn facts(kind: &str) -> Option<Facts> {
+        let stage = match kind {
+            "cors" => Stage::Admit,
+            "key_auth" => Stage::Authenticate,
+            "access" => Stage::Authorize,
+            "rate_limit" => Stage::Limit,
+            _ => return None,
+        };
+        Some(Facts {
+            stage,
+            answers_preflight: kind == "cors",
+        })
     }
 
     /// What is said about a document, each as `path: message`.
@@ -372,7 +406,7 @@ mod tests {
             "{}",
             loaded.diagnostics.render(&loaded.sources)
         );
-        let warnings = lint(&loaded.config, &stage);
+        let warnings = lint(&loaded.config, &facts);
         assert!(
             warnings
                 .iter()
@@ -457,6 +491,10 @@ upstreams: { u: { endpoints: [ http://a ] }, v: { endpoints: [ http://b ] } }
             (
                 "policies: [ access: {} ]\nroutes: { a: { match: {}, reply: {} } }",
                 "policies[0].access: `access` judges the consumer",
+            ),
+            (
+                "policies: [ key_auth: {} ]\nroutes: { a: { match: {}, policies: [ cors: {} ], reply: {} } }",
+                "routes.a.policies[0].cors: `cors` comes after authentication",
             ),
         ];
         for (text, expected) in cases {

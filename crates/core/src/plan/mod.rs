@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatehouse_http1::HeadLimits;
+use gatehouse_http1::{HeadLimits, Method};
 use indexmap::IndexMap;
 
 pub use compile::{Inputs, Routes, compile};
@@ -29,7 +29,7 @@ use crate::http::normalize::Shape;
 use crate::http::reserved::Reserved;
 use crate::http::screen;
 use crate::policy::Chain;
-use crate::route::{Miss, Query, Table};
+use crate::route::{Captures, Found, Miss, Query, Table};
 use crate::telemetry::metrics::{Expiry, RouteStats};
 use crate::tls::server::ServerTls;
 use crate::upstream::Upstream;
@@ -90,6 +90,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Bounds the request's body, in bytes.
     pub max_body: Option<u64>,
+    /// True if its match names OPTIONS: then it wants preflights for itself.
+    pub(crate) names_options: bool,
     pub(crate) stats: Arc<RouteStats>,
 }
 
@@ -172,9 +174,13 @@ impl Plan {
             client: ex.client.ip,
             listener: &ex.connection.listener.name,
         };
-        let found = match shape {
-            Shape::Normal => self.table.find(&query, &mut ex.captures),
-            Shape::Plain | Shape::Slashes => self.table.resolve(&query, &mut ex.captures),
+        let found = self.look_up(&query, shape, &mut ex.captures);
+        let found = match self.for_preflight(ex, shape, found.as_ref().ok().map(|found| found.rule)) {
+            Some((found, captures)) => {
+                ex.captures = captures;
+                Ok(found)
+            }
+            None => found,
         };
         let found = match found {
             Ok(found) => found,
@@ -193,5 +199,49 @@ impl Plan {
         self.routes
             .get(id)
             .ok_or_else(|| Failure::new(crate::failure::Code::Internal).detail("the table names no route"))
+    }
+
+    fn look_up(
+        &self,
+        query: &Query<'_>,
+        shape: Shape,
+        captures: &mut Captures,
+    ) -> Result<Found<'_>, Miss<'_>> {
+        match shape {
+            Shape::Normal => self.table.find(query, captures),
+            Shape::Plain | Shape::Slashes => self.table.resolve(query, captures),
+        }
+    }
+
+    /// The route of the request that a preflight announces, if it answers preflights. `found` is what OPTIONS itself
+    /// leads to; a route that answers preflights, or that names OPTIONS, keeps them.
+    fn for_preflight(
+        &self,
+        ex: &Exchange,
+        shape: Shape,
+        found: Option<usize>,
+    ) -> Option<(Found<'_>, Captures)> {
+        let head = &ex.request.head;
+        if head.method != Method::Options {
+            return None;
+        }
+        let method = Method::parse(std::str::from_utf8(ex.preflight_for()?).ok()?)?;
+        let route = found.and_then(|id| self.routes.get(id));
+        if route.is_some_and(|route| route.names_options || route.policies.answers_preflight()) {
+            return None;
+        }
+        let query = Query {
+            host: head.authority(),
+            path: head.path(),
+            query: head.query(),
+            method: &method,
+            headers: &head.headers,
+            client: ex.client.ip,
+            listener: &ex.connection.listener.name,
+        };
+        let mut captures = Captures::default();
+        let found = self.look_up(&query, shape, &mut captures).ok()?;
+        let route = self.routes.get(found.rule)?;
+        route.policies.answers_preflight().then_some((found, captures))
     }
 }

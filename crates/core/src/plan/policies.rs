@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::compile::{Context, Routes};
 use crate::config::{Config, Diagnostic, PolicyEntry, closest};
-use crate::policy::{Chain, Compile, Policy};
+use crate::policy::{Chain, Compile, Kind, Policy, Preflight, Stage};
 
 /// Where a chain is attached. An exchange meets at most one of each, so each place has one range of
 /// slots, as wide as its longest chain.
@@ -55,7 +55,7 @@ impl Chains {
                 PolicyEntry::Inline { .. } => compile(cx, &path, &path, entry),
             });
         }
-        Chain::new(base, policies)
+        Chain::new(base, policies).answering(preflight(cx, entries))
     }
 
     fn named(&mut self, cx: &mut Context<'_>, name: &str) -> Option<Arc<dyn Policy>> {
@@ -73,6 +73,30 @@ impl Chains {
         self.named.insert(name.to_owned(), policy.clone());
         policy
     }
+}
+
+/// Which policy of a list answers preflights, and where somebody asks who calls before it.
+fn preflight(cx: &Context<'_>, entries: &[PolicyEntry]) -> Option<Preflight> {
+    let kind_of = |entry: &PolicyEntry| {
+        let named = match entry {
+            PolicyEntry::Use(name) => cx.config.named_policies.get(name)?,
+            PolicyEntry::Inline { .. } => entry,
+        };
+        let PolicyEntry::Inline { kind: name, .. } = named else {
+            return None;
+        };
+        cx.inputs.kinds.iter().find(|kind| kind.name == name)
+    };
+    let at = |is: &dyn Fn(&Kind) -> bool| {
+        let mut kinds = entries.iter().map(kind_of);
+        kinds.position(|kind| kind.is_some_and(is))
+    };
+    let answered_by = at(&|kind| kind.answers_preflight)?;
+    let asks = |kind: &Kind| matches!(kind.stage, Stage::Authenticate | Stage::Authorize);
+    Some(Preflight {
+        answered_by,
+        asked_at: at(&asks).filter(|asked_at| *asked_at < answered_by),
+    })
 }
 
 /// Compiles named policies that nobody uses, so that their mistakes are found too.

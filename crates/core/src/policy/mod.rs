@@ -10,6 +10,7 @@ mod kind;
 use std::future::Future;
 use std::pin::Pin;
 
+pub(crate) use chain::Preflight;
 pub use chain::{Chain, Progress};
 pub(crate) use kind::Shared;
 pub use kind::{Compile, Kind, PolicyConfig, Stage};

@@ -20,6 +20,7 @@
 //! see [`Table::resolve`] for paths whose form depends on the route.
 
 mod build;
+mod conditions;
 mod host;
 mod index;
 mod miss;
@@ -32,6 +33,7 @@ mod table;
 mod version;
 
 pub use build::{BuildError, Rule};
+pub use conditions::HeaderConditions;
 pub use miss::Miss;
 pub use path::{Captures, MAX_CAPTURES, MAX_SEGMENTS};
 pub use predicate::{cookies, query_values};

@@ -165,7 +165,7 @@ impl Named {
         })
     }
 
-    fn in_headers(&self, headers: &Headers) -> bool {
+    pub(super) fn in_headers(&self, headers: &Headers) -> bool {
         match self.known {
             Some(known) => self.judge(headers.all(known)),
             None => self.judge(headers.find_all(self.name.as_bytes())),

@@ -84,6 +84,11 @@ impl Record {
         self.code = Some(failure.code());
     }
 
+    /// Whether the response is a failure of ours.
+    pub fn has_failed(&self) -> bool {
+        self.code.is_some()
+    }
+
     /// A failure after the response's head was out.
     pub fn broke(&mut self, failure: &Failure) {
         self.code.get_or_insert(failure.code());
@@ -180,6 +185,7 @@ impl Exchange {
             consumer: identity.map(Identity::name).filter(|name| !name.is_empty()),
             user_agent: head.headers.get(gatehouse_http1::Known::UserAgent),
             client_ip: self.client_text(),
+            country: Some(self.client.country_text()).filter(|country| !country.is_empty()),
             host: head.authority().as_bytes(),
             protocol: head.version.as_str(),
             tls_version: tls.map(|tls| tls.version),

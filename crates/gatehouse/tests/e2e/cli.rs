@@ -33,6 +33,22 @@ fn check_says_ok_to_a_good_file() {
 }
 
 #[test]
+fn check_warns_of_open_routes_if_it_is_asked_to() {
+    let open = "listeners: { main: { address: \"127.0.0.1:0\" } }\nroutes: { a: { match: {}, forward: { upstream: u } } }\nupstreams: { u: { endpoints: [\"http://127.0.0.1:1\"] } }\n";
+    let output = in_directory(&[("open.yaml", open)], &["check", "open.yaml"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    let output = in_directory(&[("open.yaml", open)], &["check", "--strict", "open.yaml"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for part in [
+        "anybody may call route `a`",
+        "as often as anybody likes",
+        "may take 60 minutes",
+    ] {
+        assert!(output.stderr.contains(part), "{part}: {output:?}");
+    }
+}
+
+#[test]
 fn check_tells_all_errors_at_once() {
     let bad = "listeners: { main: { adress: \"127.0.0.1:0\" } }\nroutes: { a: { match: { path: x }, forward: { upstream: none } } }\n";
     let output = in_directory(&[("bad.yaml", bad)], &["check", "bad.yaml"]);

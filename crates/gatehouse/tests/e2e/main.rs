@@ -10,6 +10,7 @@
 use gatehouse_testkit::gateway::Builder;
 use gatehouse_testkit::{Gateway, HttpBackend};
 
+mod access;
 mod access_log;
 mod backpressure;
 mod basic_auth;
@@ -21,8 +22,10 @@ mod consumers_file;
 mod dns;
 mod drain;
 mod early_response;
+mod edge_policies;
 mod examples;
 mod expect;
+mod external_auth;
 mod grpc;
 mod health;
 mod hop_by_hop;
@@ -33,6 +36,7 @@ mod http2_strict;
 mod http2_tunnels;
 mod http3;
 mod http_signature;
+mod idempotency;
 mod introspection;
 mod ipv6;
 mod jwt;

@@ -47,7 +47,7 @@ const fn retried(row: Row, retry: Retry) -> Row {
     Row { retry, ..row }
 }
 
-pub(super) const TABLE: [Row; 35] = [
+pub(super) const TABLE: [Row; 37] = [
     closing(row(
         Code::BadRequest,
         "bad_request",
@@ -230,6 +230,16 @@ pub(super) const TABLE: [Row; 35] = [
         "The caller has used all it may in the current period (a day, a month).",
         "Wait for the next period (`Retry-After`) or ask for a larger quota.",
     ),
+    row(
+        Code::IdempotencyKeyReused,
+        "idempotency_key_reused",
+        422,
+        Fault::Client,
+        "the idempotency key was used for another request",
+        "The caller sent an `Idempotency-Key` that it has used before, with another method, target or body. \
+         Nothing was done.",
+        "Use a new key for each new request, and the same key only to send the very same request again.",
+    ),
     closing(row(
         Code::ClientGone,
         "client_gone",
@@ -361,6 +371,15 @@ pub(super) const TABLE: [Row; 35] = [
         "The gateway is ending: it takes no new requests on this connection, or has cut one off whose time was over (`process.drain.timeout`).",
         "Try again on a new connection. A load balancer that watches `/readyz` will have moved on.",
     )),
+    row(
+        Code::Maintenance,
+        "maintenance",
+        503,
+        Fault::Gateway,
+        "down for maintenance",
+        "A `maintenance` policy answers in place of the service.",
+        "Wait (`Retry-After`). Whoever runs the gateway ends it by changing the policy.",
+    ),
     row(
         Code::LoopDetected,
         "loop_detected",

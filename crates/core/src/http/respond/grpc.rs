@@ -68,7 +68,8 @@ fn status(code: Code) -> u8 {
         | Code::UpstreamReset
         | Code::UpstreamUnresolved
         | Code::Overloaded
-        | Code::Draining => UNAVAILABLE,
+        | Code::Draining
+        | Code::Maintenance => UNAVAILABLE,
         _ => INTERNAL,
     }
 }

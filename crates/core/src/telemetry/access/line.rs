@@ -36,6 +36,8 @@ pub struct Line<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// Who is really calling, through trusted proxies.
     pub client_ip: &'a str,
+    /// The country it is in; written if a policy found out.
+    pub country: Option<&'a str>,
     /// As received; empty if there was none.
     pub host: &'a [u8],
     /// `HTTP/1.1` and so on.
@@ -110,6 +112,9 @@ impl Line<'_> {
             None => out.extend_from_slice(b"null"),
         }
         named(out, b",\"client_ip\":", Some(self.client_ip));
+        if self.country.is_some() {
+            named(out, b",\"country\":", self.country);
+        }
         out.extend_from_slice(b",\"host\":");
         json::string_up_to(out, self.host, MAX_HOST);
         named(out, b",\"protocol\":", Some(self.protocol));
@@ -168,6 +173,7 @@ pub(super) mod tests {
             consumer: None,
             user_agent: Some(b"curl/8.5.0"),
             client_ip: "192.0.2.7",
+            country: None,
             host: b"api.example.com",
             protocol: "HTTP/1.1",
             tls_version: None,

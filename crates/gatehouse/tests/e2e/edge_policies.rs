@@ -1,0 +1,114 @@
+//! Policies that let requests in: what text cases cannot say, such as lists in files and bodies of unknown length.
+
+use gatehouse_testkit::wait::until;
+use gatehouse_testkit::{Client, HttpBackend, Request, client, countries};
+
+use crate::gateway;
+
+#[test]
+fn lists_of_addresses_in_files_are_watched() {
+    let config = "
+listeners: { main: { address: \"127.0.0.1:0\" } }
+routes:
+  all: { match: {}, policies: [ { ip_filter: { deny_files: [lists/bad.txt] } } ], reply: { body: in } }
+";
+    let gateway = gateway(config)
+        .file("lists/bad.txt", "# nobody yet\n192.0.2.0/24\n")
+        .start();
+    let status = || client::get(gateway.address(), "/").status;
+    assert_eq!(status(), 200);
+    let list = gateway.directory().join("lists/bad.txt");
+    std::fs::write(&list, "127.0.0.0/8 ; everybody here\n").unwrap();
+    until("the list to be noticed", || status() == 403);
+    std::fs::write(&list, "127.0.0.0/33\n").unwrap();
+    gateway.wait_log("line 1: `127.0.0.0/33` is not a block of addresses");
+    assert_eq!(status(), 403);
+    std::fs::write(&list, "").unwrap();
+    until("the list to be noticed", || status() == 200);
+}
+
+#[test]
+fn a_body_of_unknown_length_is_cut_off_at_the_limit_of_a_policy() {
+    let backend = HttpBackend::start();
+    let config = format!(
+        "
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+policies: [ {{ size_limit: {{ body: 1000 }} }} ]
+routes: {{ all: {{ match: {{}}, max_body: 5000, forward: {{ upstream: api }} }} }}
+upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
+",
+        backend.url()
+    );
+    let gateway = gateway(&config).start();
+    let chunked = |length: usize| Request::new("POST", "/").chunked(&[&vec![b'x'; length]]);
+    let mut client = Client::connect(gateway.address());
+    assert_eq!(client.send(&chunked(1000)).status, 200);
+    let refused = client::once(gateway.address(), &chunked(1001));
+    assert_eq!(refused.status, 413);
+    assert!(refused.text().contains("size_limit.body"), "{}", refused.text());
+}
+
+#[test]
+fn clients_are_let_in_by_their_country() {
+    let backend = HttpBackend::start();
+    let config = format!(
+        "
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+forwarded: {{ trusted: [127.0.0.1] }}
+routes:
+  tell:
+    match: {{ path: /tell }}
+    policies:
+      - geo: {{ database: geo/countries.mmdb, deny: [XX] }}
+      - headers: {{ request: {{ set: {{ X-Country: \"${{client.country}}\" }} }} }}
+      - access: {{ conditions: {{ not_there: \"source.country != 'FR'\" }} }}
+    forward: {{ upstream: api }}
+  home:
+    match: {{ path: /home }}
+    policies: [ {{ geo: {{ database: geo/countries.mmdb, allow: [DE, at] }} }} ]
+    forward: {{ upstream: api }}
+upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
+",
+        backend.url()
+    );
+    let blocks = [
+        ("192.0.2.0/25", "DE"),
+        ("198.51.100.0/24", "XX"),
+        ("203.0.113.0/24", "FR"),
+        ("2001:db8::/32", "AT"),
+    ];
+    let gateway = gateway(&config);
+    let file = gateway.directory().join("geo/countries.mmdb");
+    std::fs::create_dir(gateway.directory().join("geo")).unwrap();
+    std::fs::write(&file, countries::database(&blocks)).unwrap();
+    let gateway = gateway.start();
+    let ask = |path: &str, ip: &str| {
+        let request = Request::new("GET", path).header("X-Forwarded-For", ip);
+        client::once(gateway.address(), &request).status
+    };
+    assert_eq!(ask("/tell", "192.0.2.7"), 200);
+    assert_eq!(backend.last().header("x-country"), Some("DE"));
+    assert_eq!(ask("/tell", "192.0.2.200"), 200, "not known");
+    assert_eq!(backend.last().header("x-country"), Some(""));
+    assert_eq!(ask("/tell", "198.51.100.7"), 403);
+    assert_eq!(ask("/tell", "203.0.113.7"), 403, "by a condition");
+    assert_eq!(ask("/home", "192.0.2.7"), 200);
+    assert_eq!(ask("/home", "2001:db8::1"), 200);
+    assert_eq!(ask("/home", "203.0.113.7"), 403);
+    assert_eq!(ask("/home", "10.0.0.1"), 403, "not known");
+    let lines = gateway.access_log(8);
+    let known: Vec<_> = lines.iter().map(|line| line["country"].as_str()).collect();
+    let (de, at) = (Some("DE"), Some("AT"));
+    assert_eq!(
+        known,
+        [de, None, Some("XX"), Some("FR"), de, at, Some("FR"), None]
+    );
+
+    // The file is watched, and a bad one changes nothing.
+    std::fs::write(&file, "rubbish").unwrap();
+    gateway.wait_log("cannot use `geo/countries.mmdb`");
+    assert_eq!(ask("/home", "192.0.2.7"), 200);
+    std::fs::write(&file, countries::database(&[("10.0.0.0/8", "DE")])).unwrap();
+    until("the new database", || ask("/home", "10.0.0.1") == 200);
+    assert_eq!(ask("/home", "192.0.2.7"), 403);
+}
