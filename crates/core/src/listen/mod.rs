@@ -95,15 +95,19 @@ struct Running {
 impl Running {
     /// Begins the end; it has come when what is returned is ready.
     fn close(self, deadline: Instant, queue: Queue) -> oneshot::Receiver<()> {
-        #[cfg(feature = "http3")]
-        if let Some(quic) = &self.quic {
-            quic.close(matches!(queue, Queue::Leave));
-        }
+        let has_successor = matches!(queue, Queue::Leave);
         let queue = if self.held { Queue::Leave } else { queue };
         if let (Queue::Leave, Some(socket)) = (queue, &self.socket) {
             socket.keep_file();
         }
         self.state.close(Closing { deadline, queue });
+        // After the deadline is known, which it asks for.
+        #[cfg(feature = "http3")]
+        if let Some(quic) = &self.quic {
+            quic.close(has_successor);
+        }
+        #[cfg(not(feature = "http3"))]
+        let _ = has_successor;
         self.ended
     }
 }
