@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::markdown::{anchor, cell};
 
 /// Objects nested deeper than this are not followed.
-const DEEPEST: usize = 8;
+const DEEPEST: usize = 12;
 
 /// The definition that any policy fits. Policies have pages of their own.
 const POLICY: &str = "PolicyEntry";
