@@ -9,7 +9,7 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gatehouse_core::{
-    state::Windows,
+    state::meter::{Algorithm, Meters, Rule},
     telemetry::{
         access::{AccessBuffer, AccessLog, Clock, Counts, Line, Options, Output, Stamp},
         metrics::{self, Done, Metrics},
@@ -120,19 +120,25 @@ fn counters(c: &mut Criterion) {
 
 fn windows(c: &mut Criterion) {
     let epoch = Instant::now();
-    let windows = Windows::new(Duration::from_secs(1), 100_000, epoch, Arc::default());
+    let windows = Meters::new(1, 100_000, epoch, Duration::ZERO, Arc::default());
+    let rules = [Rule {
+        algorithm: Algorithm::SlidingWindow,
+        limit: 100,
+        window: 1_000_000_000,
+        burst: 100,
+    }];
     let mut key = 0_u32;
     c.bench_function("window/count", |b| {
         b.iter(|| {
             key = (key + 7_919) % 10_000;
-            windows.count(&key.to_le_bytes(), 100, 1, Instant::now())
+            windows.count(&key.to_le_bytes(), &rules, 1, Instant::now())
         });
     });
     let mut key = 0_u64;
     c.bench_function("window/count_strangers_when_full", |b| {
         b.iter(|| {
             key += 1;
-            windows.count(&key.to_le_bytes(), 100, 1, epoch)
+            windows.count(&key.to_le_bytes(), &rules, 1, epoch)
         });
     });
 }
