@@ -24,6 +24,9 @@ use serde_json::Value as Json;
 
 use crate::query::decode;
 
+/// Parameters of a query that conditions may look at all together.
+const MOST_PARAMS: usize = 128;
+
 /// The names there are, but for those below `claims`. Alone, `request` and the like are no values.
 pub const NAMES: [&str; 20] = [
     "request.method",
@@ -121,7 +124,7 @@ impl<'a> Facts<'a> {
             "query" => text(self.head.query().unwrap_or_default()),
             "scheme" => text(self.scheme),
             "headers" => CowVal::owned(all_headers(&self.head.headers)),
-            "params" => CowVal::owned(all_params(self.head.query().unwrap_or_default())),
+            "params" => CowVal::owned(all_params(self.head.query().unwrap_or_default())?),
             _ => return header(&self.head.headers, name.strip_prefix("headers.")?),
         })
     }
@@ -269,14 +272,17 @@ fn param<'a>(query: &str, name: &str) -> Option<CowVal<'a, 'a>> {
     Some(owned(value))
 }
 
-/// The first of each name.
-fn all_params<'a>(query: &str) -> CelMap<'a> {
+/// The first of each name. None if there are too many: what looks at all of them would be work for whoever sends them.
+fn all_params<'a>(query: &str) -> Option<CelMap<'a>> {
+    if query.split('&').count() > MOST_PARAMS {
+        return None;
+    }
     let mut all: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::new();
     for (name, value) in pairs(query) {
         all.entry(CelMapKey::from(name))
             .or_insert_with(|| Box::new(CelString::from(value)));
     }
-    CelMap::from(all)
+    Some(CelMap::from(all))
 }
 
 fn value_of(value: &Json) -> Box<dyn Val + '_> {

@@ -28,7 +28,8 @@ use store::{Digest, Found, Owner, Store, Stored};
 /// The client names what it wants done once by `Idempotency-Key`. The first answer is stored; whoever sends the same request with
 /// the same key gets it again, with `Idempotency-Replayed: true`; those who come while the first is under way wait for its
 /// answer. Another method, target or body with the same key gets `422` (`idempotency_key_reused`). Keys of different callers
-/// (the consumer, else what the credential names, else the address) and of different routes have nothing to do with each other.
+/// (the consumer, else what the credential names, else the address with `Authorization` and `Cookie` as they were sent) and of
+/// different routes have nothing to do with each other.
 ///
 /// Stored are answers of the service with a status below 500, but for 408, 409, 425 and 429: after those, and after failures of
 /// the gateway, the same key may be tried again. Answers longer than `max_response` are passed on and not stored. If the
@@ -172,17 +173,25 @@ impl Once {
                 self.header
             ));
         }
-        let caller = ex
+        // Those who show nothing are not one caller, though they are one consumer.
+        let identity = ex
             .identity
             .as_ref()
-            .map(Identity::name)
-            .filter(|name| !name.is_empty());
+            .filter(|identity| identity.method != "anonymous");
+        let caller = identity.map(Identity::name).filter(|name| !name.is_empty());
         let is_known = [u8::from(caller.is_some())];
-        let caller = caller.unwrap_or_else(|| ex.client_text());
+        // What the gateway does not look at may still say to the service who calls.
+        let shown = |name: &'static str| {
+            let fields = head.headers.find_all(name.as_bytes());
+            let fields = fields.filter(|_| caller.is_none());
+            fields.collect::<Vec<_>>().join(&b'\n')
+        };
         let route = ex.route().map_or("", |route| &route.name);
         Ok(Some(digest_of(&[
             &is_known,
-            caller.as_bytes(),
+            caller.unwrap_or_else(|| ex.client_text()).as_bytes(),
+            &shown("authorization"),
+            &shown("cookie"),
             route.as_bytes(),
             key,
         ])))
