@@ -37,8 +37,8 @@ pub(crate) struct Watch {
 enum Command {
     /// Something happened in a watched folder.
     Event,
-    /// Watch these from now on.
-    Files(Vec<PathBuf>),
+    /// Watch these from now on; this is how they look.
+    Files(Vec<(PathBuf, Fingerprint)>),
     Stop,
 }
 
@@ -66,7 +66,7 @@ impl Watch {
             watcher,
             changed,
         };
-        watched.set(files);
+        watched.set(looked_at(files));
         std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || watched.run(&inbox))?;
@@ -76,9 +76,20 @@ impl Watch {
     /// Watches `files` in place of what was watched so far. A change since a file was last looked at is
     /// still told, so one written while it was being loaded is not missed.
     pub(crate) fn set(&self, files: Vec<PathBuf>) {
-        // The thread lives as long as `self`.
-        let _ = self.commands.send(Command::Files(files));
+        // Looked at here and now: once this returns no change is missed, whenever the thread gets to it. It lives as
+        // long as `self`.
+        let _ = self.commands.send(Command::Files(looked_at(files)));
     }
+}
+
+fn looked_at(files: Vec<PathBuf>) -> Vec<(PathBuf, Fingerprint)> {
+    let files = files.into_iter();
+    files
+        .map(|file| {
+            let now = Fingerprint::of(&file);
+            (file, now)
+        })
+        .collect()
 }
 
 impl Drop for Watch {
@@ -124,10 +135,10 @@ impl Watched {
         }
     }
 
-    fn set(&mut self, files: Vec<PathBuf>) {
+    fn set(&mut self, files: Vec<(PathBuf, Fingerprint)>) {
         let mut before = std::mem::take(&mut self.files);
-        for file in files {
-            let seen = before.remove(&file).unwrap_or_else(|| Fingerprint::of(&file));
+        for (file, now) in files {
+            let seen = before.remove(&file).unwrap_or(now);
             self.files.insert(file, seen);
         }
         self.watch_folders();
