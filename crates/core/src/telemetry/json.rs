@@ -156,7 +156,7 @@ fn escape_char(out: &mut Vec<u8>, c: char) {
     }
 }
 
-/// Appends `\uXXXX`; `code` is below 0x10000.
+/// Appends an escape of four hexadecimal digits; `code` is below 0x10000.
 fn unicode(out: &mut Vec<u8>, code: u32) {
     out.extend_from_slice(b"\\u");
     for shift in [12, 8, 4, 0] {

@@ -128,22 +128,27 @@ impl Authentication {
             },
         };
         ex.identity = Some(identity);
-        self.tell(ex);
+        self.tell(ex)?;
         Ok(Verdict::Continue)
     }
 
-    /// Tells the upstream who calls; what has no value is not sent.
-    fn tell(&self, ex: &mut Exchange) {
+    /// Tells the upstream who calls; what has no value is not sent. An identity that cannot stand in a field is refused:
+    /// without it the service would take the caller for another.
+    fn tell(&self, ex: &mut Exchange) -> Result<(), Failure> {
         let mut value = Vec::with_capacity(64);
         for (name, template) in &self.forward {
             value.clear();
             template.render(&mut value, &mut |variable, out| ex.variable(variable, out));
-            // A claim may hold anything; what could not stand in a field is not sent.
-            let is_sound = value.iter().all(|b| *b >= b' ' && *b != 0x7f);
-            if !value.is_empty() && is_sound {
+            // A claim may hold anything.
+            if value.iter().any(|b| *b < b' ' || *b == 0x7f) {
+                let why = "What the credential says cannot be passed on";
+                return Err(refused(why, self.authenticator.challenge()));
+            }
+            if !value.is_empty() {
                 ex.request.head.headers.set_name(name.as_bytes(), &value);
             }
         }
+        Ok(())
     }
 }
 

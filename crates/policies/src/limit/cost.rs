@@ -14,7 +14,7 @@ use serde::ser::{Serialize, Serializer};
 pub enum Cost {
     /// Always the same.
     Number(u64),
-    /// What a text says; 1 if it does not say a whole number.
+    /// What a text says; 1 if it does not say a whole number, and more than any limit if that is too large to count.
     Text(Template),
 }
 
@@ -29,20 +29,26 @@ impl Cost {
     pub fn of(&self, ex: &Exchange) -> u64 {
         match self {
             Self::Number(number) => *number,
-            Self::Text(text) => number(text, ex).unwrap_or(1),
+            Self::Text(text) => match digits(text, ex) {
+                Some(digits) => digits.parse().unwrap_or(u64::MAX),
+                None => 1,
+            },
         }
     }
 }
 
 /// The whole number that a text says for this request, if it says one.
 pub(super) fn number(text: &Template, ex: &Exchange) -> Option<u64> {
+    digits(text, ex)?.parse().ok()
+}
+
+/// The digits of a whole number, of any size. `parse` would take a sign, which nobody means here.
+fn digits(text: &Template, ex: &Exchange) -> Option<String> {
     let mut out = Vec::with_capacity(20);
     text.render(&mut out, &mut |variable, out| ex.variable(variable, out));
     let text = str::from_utf8(&out).ok()?.trim();
-    // `parse` takes a sign, which nobody means here.
-    text.bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| text.to_owned())
 }
 
 impl Serialize for Cost {
