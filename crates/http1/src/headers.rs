@@ -347,14 +347,30 @@ impl Headers {
         self.live += 1;
     }
 
+    /// Adds a field line at the end, whose value was found to be clean already. False, and nothing done, if the name is
+    /// no token of at most 65 535 bytes.
+    pub(crate) fn append_checked(&mut self, known: Option<Known>, name: &[u8], value: &[u8]) -> bool {
+        if known.is_none() && !byte::is_token(name) {
+            return false;
+        }
+        let line = self.write_clean(known.map_or(OTHER, |known| known as u8), name, value);
+        if let Some(line) = line {
+            self.add(line);
+        }
+        line.is_some()
+    }
+
     /// Appends the line to the buffer; none if the name or the buffer would be too long for the offsets.
     fn write_line(&mut self, id: u8, name: &[u8], value: &[u8]) -> Option<Slot> {
-        let value = byte::clean(value);
+        self.write_clean(id, name, &byte::clean(value))
+    }
+
+    fn write_clean(&mut self, id: u8, name: &[u8], value: &[u8]) -> Option<Slot> {
         let name_len = u16::try_from(name.len()).ok()?;
         let start = self.buffer.len();
         u32::try_from(start + name.len() + value.len() + 4).ok()?;
         self.underscores |= id == OTHER && name.contains(&b'_');
-        for part in [name, b": ", &value, b"\r\n"] {
+        for part in [name, b": ", value, b"\r\n"] {
             self.buffer.extend_from_slice(part);
         }
         let at = start + name.len() + 2;

@@ -140,6 +140,9 @@ const TABLE: [u8; SLOTS] = match table(SEED) {
 };
 
 impl Known {
+    /// Every known name and its text in lower case; the place of each is its number.
+    pub const ALL: &'static [(Self, &'static str)] = &NAMES;
+
     /// The id of `name`, in any case, if it is a known one.
     pub fn of(name: &[u8]) -> Option<Self> {
         let key = key(name)?;

@@ -36,7 +36,7 @@ pub use byte::is_token;
 pub use chunked::{BodyError, Decoded, Decoder};
 pub use framing::Framing;
 pub use head::method::Method;
-pub use head::parts::{Assembly, Declared, Pseudo, collect_trailers};
+pub use head::parts::{Assembly, Declared, Pseudo, TrailerAssembly, collect_trailers};
 pub use head::request::{PathMark, RequestHead, parse_request};
 pub use head::response::{RequestKind, ResponseHead, parse_response};
 pub use head::target::TargetForm;

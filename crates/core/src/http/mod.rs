@@ -11,6 +11,7 @@ pub mod h3;
 pub mod hop;
 pub mod id;
 pub mod normalize;
+#[cfg(feature = "http3")]
 pub(crate) mod parts;
 pub mod reserved;
 pub(crate) mod respond;

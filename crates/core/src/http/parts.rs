@@ -1,4 +1,4 @@
-//! Heads of HTTP/2 and HTTP/3: requests from the form of their libraries to ours, responses the other way.
+//! Heads of HTTP/3: requests from the form of its library to ours, responses the other way.
 //!
 //! What a request must be is decided by `http1`, as for text; the library has refused what cannot be put
 //! into its form at all. Values of a response share one piece of memory.
@@ -12,7 +12,7 @@ use gatehouse_http1::{
 
 use crate::http::id::Ids;
 
-/// What a response never has (RFC 9113 8.2.2, RFC 9114 4.2), and what is written anew.
+/// What a response never has (RFC 9114 4.2), and what is written anew.
 const NOT_COPIED: KnownSet = KnownSet::of(&[
     Known::Connection,
     Known::KeepAlive,
@@ -24,26 +24,20 @@ const NOT_COPIED: KnownSet = KnownSet::of(&[
     Known::ContentLength,
 ]);
 
-/// Takes a request's head into ours. That of an extended CONNECT, which names a protocol, becomes a GET.
+/// Takes a request's head into ours.
 pub(in crate::http) fn request(
     parts: &request::Parts,
-    version: Version,
-    is_extended: bool,
     limits: &HeadLimits,
     head: &mut RequestHead,
 ) -> Result<Declared, HeadError> {
     let is_connect = parts.method == ::http::Method::CONNECT;
-    if is_extended && !is_connect {
-        return Err(HeadError::Malformed(":protocol without CONNECT"));
-    }
     let pseudo = Pseudo {
-        // What an endpoint of HTTP/1.1 is asked with for the same.
-        method: if is_extended { "GET" } else { parts.method.as_str() },
+        method: parts.method.as_str(),
         scheme: parts.uri.scheme_str(),
         authority: parts.uri.authority().map(::http::uri::Authority::as_str),
         path: parts.uri.path_and_query().map(::http::uri::PathAndQuery::as_str),
     };
-    let mut assembly = Assembly::begin(head, limits, version, &pseudo)?;
+    let mut assembly = Assembly::begin(head, limits, Version::Http3, &pseudo)?;
     for (name, value) in &parts.headers {
         assembly.field(name.as_str().as_bytes(), value.as_bytes())?;
     }

@@ -172,11 +172,35 @@ pub fn collect_trailers<'f>(
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     limits: &HeadLimits,
 ) -> Result<Headers, BodyError> {
-    let mut headers = Headers::new();
-    let mut bytes = 2;
+    let mut trailers = TrailerAssembly::new(limits);
     for (name, value) in fields {
-        bytes += name.len() + value.len() + 4;
-        if bytes > limits.bytes || headers.len() >= limits.fields {
+        trailers.field(name, value)?;
+    }
+    Ok(trailers.end())
+}
+
+/// Trailers that are being put together.
+#[derive(Debug)]
+pub struct TrailerAssembly {
+    headers: Headers,
+    limits: HeadLimits,
+    bytes: usize,
+}
+
+impl TrailerAssembly {
+    /// Begins with none.
+    pub fn new(limits: &HeadLimits) -> Self {
+        Self {
+            headers: Headers::new(),
+            limits: *limits,
+            bytes: 2,
+        }
+    }
+
+    /// Adds a field. Nothing may be added after a refusal.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), BodyError> {
+        self.bytes += name.len() + value.len() + 4;
+        if self.bytes > self.limits.bytes || self.headers.len() >= self.limits.fields {
             return Err(BodyError::TrailersTooLarge);
         }
         let known = Known::of(name);
@@ -185,9 +209,13 @@ pub fn collect_trailers<'f>(
                 "a field that frames, routes, authenticates or controls a message",
             ));
         }
-        push(&mut headers, known, name, value).map_err(BodyError::BadTrailer)?;
+        push(&mut self.headers, known, name, value).map_err(BodyError::BadTrailer)
     }
-    Ok(headers)
+
+    /// The fields.
+    pub fn end(self) -> Headers {
+        self.headers
+    }
 }
 
 /// Adds a field if its name and its value are as they must be.
@@ -197,14 +225,7 @@ fn push(headers: &mut Headers, known: Option<Known>, name: &[u8], value: &[u8]) 
     if name.iter().any(u8::is_ascii_uppercase) {
         return Err("a field name has upper-case letters");
     }
-    let added = match known {
-        Some(known) => {
-            headers.append(known, value);
-            true
-        }
-        None => headers.append_name(name, value),
-    };
-    if added {
+    if headers.append_checked(known, name, value) {
         Ok(())
     } else {
         Err("a field name is no token")

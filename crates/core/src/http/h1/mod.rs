@@ -353,7 +353,7 @@ async fn read_head(
 /// True if a head of an unknown version is the beginning of a connection of HTTP/2 (RFC 9113 3.3), which only
 /// comes unannounced in the clear. The rest of its preface is looked at by the other driver.
 fn speaks_http2(plan: &PlanRef, connection: &Connection, io: &ClientIo) -> bool {
-    let preface = h2::guard::PREFACE;
+    let preface = gatehouse_http2::frame::PREFACE;
     let begins = |buffer: &Buffer| {
         let n = buffer.len().min(preface.len());
         buffer.part(0..n) == &preface[..n]

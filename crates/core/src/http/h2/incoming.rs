@@ -3,108 +3,141 @@
 //! Flow control goes from end to end: the client gets room for more only once a piece was consumed
 //! (RFC 9113 5.2), so a window is the most that lies here.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::http::Response;
-use bytes::{Buf, Bytes};
-use gatehouse_http1::{Declared, HeadLimits, Headers, ResponseHead};
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use gatehouse_http1::{Declared, Headers, ResponseHead};
+use gatehouse_http2::{Closed, Key, Reason};
 
-use super::piece::Piece;
-use super::write::client_gone;
+use super::session::{Arrived, Session};
+use super::write;
 use crate::body::Source;
 use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
 use crate::http::h1::{body_failure, too_slow};
-use crate::http::parts;
 use crate::http::reserved::Reserved;
-use crate::io::{Clock, Pace, Phase};
+use crate::io::{Buffer, Clock, Pace, Phase};
 use crate::plan::ClientPlan;
 
-/// What can be sent on a stream.
-pub(super) enum Outgoing {
-    /// A head, interim or final.
-    Head(SendResponse<Piece>),
-    /// What follows the final head.
-    Body(SendStream<Piece>),
-    /// Nothing: another has taken it over.
-    Taken,
-}
-
-/// The client's side of one exchange.
+/// The client's side of one exchange. The stream is let go of with it.
 pub(super) struct Side {
-    pub outgoing: RefCell<Outgoing>,
+    pub session: Rc<Session>,
+    pub key: Key,
     /// Body bytes taken from the client.
     pub body_bytes: Cell<u64>,
+    /// The final head is out.
+    pub has_begun: Cell<bool>,
 }
 
 impl Side {
-    pub fn new(respond: SendResponse<Piece>) -> Rc<Self> {
+    pub fn new(session: Rc<Session>, key: Key) -> Rc<Self> {
         Rc::new(Self {
-            outgoing: RefCell::new(Outgoing::Head(respond)),
+            session,
+            key,
             body_bytes: Cell::new(0),
+            has_begun: Cell::new(false),
         })
-    }
-
-    /// Sends the head of the response; all of it, if it `ends` the stream.
-    pub fn begin(&self, head: Response<()>, ends: bool) -> Result<(), Failure> {
-        let mut outgoing = self.outgoing.borrow_mut();
-        let Outgoing::Head(respond) = &mut *outgoing else {
-            return Err(Failure::new(Code::Internal).detail("the response began already"));
-        };
-        let sent = respond.send_response(head, ends);
-        *outgoing = Outgoing::Body(sent.map_err(|error| client_gone(&error))?);
-        Ok(())
     }
 
     /// Ends the stream at once (RFC 9113 5.4.2).
     pub fn reset(&self, reason: Reason) {
-        match &mut *self.outgoing.borrow_mut() {
-            Outgoing::Head(respond) => respond.send_reset(reason),
-            Outgoing::Body(stream) => stream.send_reset(reason),
-            Outgoing::Taken => {}
-        }
+        self.session.reset(self.key, reason);
     }
+}
 
-    /// What follows the final head, for whoever goes on from here.
-    pub fn take(&self) -> Option<SendStream<Piece>> {
-        match std::mem::replace(&mut *self.outgoing.borrow_mut(), Outgoing::Taken) {
-            Outgoing::Body(stream) => Some(stream),
-            Outgoing::Head(_) | Outgoing::Taken => None,
-        }
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.session.release(self.key);
     }
 }
 
 impl ClientSide for Side {
     fn send_interim(&self, head: &ResponseHead) {
-        if let Outgoing::Head(respond) = &mut *self.outgoing.borrow_mut() {
+        if !self.has_begun.get() {
             // A stream that is gone shows itself where it is waited for.
-            let _ = respond.send_informational(parts::interim(head.status, &head.headers));
+            let mut inner = self.session.inner.borrow_mut();
+            inner
+                .frames
+                .head(self.key, head.status, false, |fields| write::fields(fields, &head.headers));
         }
     }
 
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut *self.outgoing.borrow_mut() {
-            Outgoing::Head(respond) => respond.poll_reset(cx).map(|_| ()),
-            Outgoing::Body(stream) => stream.poll_reset(cx).map(|_| ()),
-            Outgoing::Taken => Poll::Pending,
+        self.session.poll_gone(cx, self.key)
+    }
+}
+
+/// The pieces of what the client sends on a stream.
+pub(super) struct Pieces {
+    pub side: Rc<Side>,
+    current: Option<Buffer>,
+    /// True once nothing follows what is at hand.
+    pub ended: bool,
+}
+
+impl Pieces {
+    pub fn new(side: Rc<Side>) -> Self {
+        Self {
+            side,
+            current: None,
+            ended: false,
         }
+    }
+
+    /// The bytes at hand.
+    pub fn data(&self) -> &[u8] {
+        self.current.as_ref().map_or(&[], Buffer::data)
+    }
+
+    /// Takes `n` of the bytes at hand: the client gets room for as many.
+    pub fn consume(&mut self, n: usize) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let n = n.min(current.len());
+        current.consume(n);
+        if current.is_empty() {
+            self.current = None;
+        }
+        self.side.session.consumed(self.side.key, n);
+    }
+
+    /// Ready with the length of another piece, now at hand, or at the end with the trailers if there are any.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, Option<Headers>), Failure>> {
+        let Side { session, key, .. } = &*self.side;
+        Poll::Ready(match ready!(session.poll_arrived(cx, *key)) {
+            Arrived::Piece(piece) => {
+                let n = piece.len();
+                self.current = Some(piece);
+                self.ended = session.has_all(*key);
+                Ok((n, None))
+            }
+            Arrived::End(trailers) => {
+                self.ended = true;
+                let trailers = trailers.transpose();
+                trailers
+                    .map(|trailers| (0, trailers))
+                    .map_err(|error| body_failure(&error))
+            }
+            Arrived::Closed(closed) => Err(gone(closed)),
+        })
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let at_hand = self.current.as_ref().map_or(0, Buffer::len);
+        self.side.session.unwanted(self.side.key, at_hand);
     }
 }
 
 /// One request body.
 pub(super) struct Incoming {
-    stream: RecvStream,
-    side: Rc<Side>,
+    pieces: Pieces,
     clock: Rc<Clock>,
-    data: Bytes,
-    /// True once nothing follows `data`.
-    ended: bool,
     trailers: Option<Headers>,
     /// What is left of the declared length.
     left: Option<u64>,
@@ -115,25 +148,15 @@ pub(super) struct Incoming {
     taken: u64,
     idle: Duration,
     pace: Pace,
-    head: HeadLimits,
     /// Fields that may not be trailers either.
     reserved: Option<Arc<Reserved>>,
 }
 
 impl Incoming {
-    pub fn new(
-        stream: RecvStream,
-        side: Rc<Side>,
-        clock: Rc<Clock>,
-        declared: Declared,
-        client: &ClientPlan,
-    ) -> Self {
+    pub fn new(side: Rc<Side>, clock: Rc<Clock>, declared: Declared, client: &ClientPlan) -> Self {
         Self {
-            stream,
-            side,
+            pieces: Pieces::new(side),
             clock,
-            data: Bytes::new(),
-            ended: false,
             trailers: None,
             left: declared.length,
             expects_continue: declared.expect_continue,
@@ -142,25 +165,7 @@ impl Incoming {
             taken: 0,
             idle: client.timeouts.body_idle,
             pace: Pace::new(client.limits.min_rate, client.timeouts.body_idle),
-            head: client.head,
             reserved: None,
-        }
-    }
-
-    /// Ready with a piece or, at the end, with none.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
-        if let Some(piece) = ready!(self.stream.poll_data(cx)) {
-            return Poll::Ready(piece.map(Some).map_err(|error| gone(&error)));
-        }
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(Some(map)) => {
-                let trailers = parts::trailers_in(&map, &self.head).map_err(|error| body_failure(&error))?;
-                self.trailers = (!trailers.is_empty()).then_some(trailers);
-                self.strip_trailers();
-                Poll::Ready(Ok(None))
-            }
-            Ok(None) => Poll::Ready(Ok(None)),
-            Err(error) => Poll::Ready(Err(gone(&error))),
         }
     }
 
@@ -170,10 +175,9 @@ impl Incoming {
         }
     }
 
-    fn arrived(&mut self, piece: Bytes) -> Result<(), Failure> {
+    fn arrived(&mut self, n: usize) -> Result<(), Failure> {
         self.clock.progress();
-        self.taken += piece.len() as u64;
-        self.data = piece;
+        self.taken += n as u64;
         // Counted when it arrives, so that a body without a declared length is bounded too.
         if self.taken > self.limit {
             return Err(Failure::new(Code::BodyTooLarge).limit(
@@ -189,24 +193,23 @@ impl Incoming {
 impl Source for Incoming {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
-            if !self.data.is_empty() {
+            if !self.pieces.data().is_empty() {
                 return Poll::Ready(Ok(true));
             }
-            if self.ended {
+            if self.pieces.ended {
                 return Poll::Ready(Ok(false));
             }
             if std::mem::take(&mut self.expects_continue) {
                 let mut head = ResponseHead::default();
                 head.status = 100;
-                self.side.send_interim(&head);
+                self.pieces.side.send_interim(&head);
             }
-            match self.poll_piece(cx) {
-                Poll::Ready(Ok(Some(piece))) => {
-                    self.arrived(piece)?;
-                    self.ended = self.stream.is_end_stream();
+            match self.pieces.poll(cx)? {
+                Poll::Ready((0, trailers)) => {
+                    self.trailers = trailers.filter(|trailers| !trailers.is_empty());
+                    self.strip_trailers();
                 }
-                Poll::Ready(Ok(None)) => self.ended = true,
-                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                Poll::Ready((n, _)) => self.arrived(n)?,
                 Poll::Pending => {
                     self.pace.wait(self.clock.now());
                     return self.clock.wait(cx, Phase::Body, self.idle).map(Err);
@@ -216,27 +219,26 @@ impl Source for Incoming {
     }
 
     fn data(&self) -> &[u8] {
-        &self.data
+        self.pieces.data()
     }
 
     fn consume(&mut self, n: usize) {
-        let n = n.min(self.data.len());
-        self.data.advance(n);
-        self.side.body_bytes.set(self.side.body_bytes.get() + n as u64);
+        let n = n.min(self.pieces.data().len());
+        self.pieces.consume(n);
+        let side = &self.pieces.side;
+        side.body_bytes.set(side.body_bytes.get() + n as u64);
         self.left = self.left.map(|left| left.saturating_sub(n as u64));
-        // It fails only for more than has arrived.
-        let _ = self.stream.flow_control().release_capacity(n);
     }
 
     fn exact_len(&self) -> Option<u64> {
-        if self.ended && self.trailers.is_none() {
-            return Some(self.data.len() as u64);
+        if self.pieces.ended && self.trailers.is_none() {
+            return Some(self.pieces.data().len() as u64);
         }
         self.left
     }
 
     fn is_finished(&self) -> bool {
-        self.ended && self.data.is_empty()
+        self.pieces.ended && self.pieces.data().is_empty()
     }
 
     fn trailers(&self) -> Option<&Headers> {
@@ -259,9 +261,13 @@ impl Source for Incoming {
 }
 
 /// A stream that ended before its request did: the client's doing, or a body that is not what was declared.
-fn gone(error: &h2::Error) -> Failure {
-    if error.is_library() && error.reason() == Some(Reason::PROTOCOL_ERROR) {
-        return Failure::new(Code::BadRequest).safe_detail("the body is not what the head declared");
+fn gone(closed: Closed) -> Failure {
+    match closed {
+        Closed::ByUs(Reason::PROTOCOL_ERROR) => {
+            Failure::new(Code::BadRequest).safe_detail("the body is not what the head declared")
+        }
+        Closed::ByUs(reason) | Closed::ByClient(reason) => {
+            Failure::new(Code::ClientGone).detail(format!("the request ended early: {reason}"))
+        }
     }
-    Failure::new(Code::ClientGone).detail(format!("the request ended early: {error}"))
 }

@@ -1,52 +1,42 @@
 //! Drives HTTP/2 on a client connection (RFC 9113): streams in, [`crate::proxy::handle`] for each, frames out.
 //!
-//! The `h2` library speaks the protocol. One task serves one connection and owns the futures of its requests
-//! (`stream.rs`), so that they end with it. A turn of the task polls the connection and its requests by turns
-//! until neither has anything to do (`signal.rs`), then writes what was gathered (`wire.rs`).
+//! `gatehouse-http2` speaks the protocol. One task serves one connection and owns the futures of its requests
+//! (`stream.rs`, `tasks.rs`), so that they end with it. A turn of the task reads what has come and polls the requests
+//! until nobody has anything to do, then writes what all of them have gathered.
 
-pub(crate) mod guard;
 mod incoming;
-mod outward;
-mod piece;
-mod signal;
+mod session;
 mod stream;
 mod switch;
-mod wire;
+mod tasks;
 mod write;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ::http::Request;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use h2::server::{Builder, Connection as Frames, SendResponse};
-use h2::{Reason, RecvStream};
+use gatehouse_http1::RequestHead;
+use gatehouse_http2::{Breach, Connection as Frames, Event, Opening, Reason, Settings, Step};
 
 use crate::exchange::Connection;
-use crate::io::{Buffer, Clock, Phase, Stream};
+use crate::io::{Buffer, Clock, LARGE, Phase, Stream};
 use crate::plan::ClientPlan;
 use crate::telemetry::metrics::Http2Closed;
 use crate::worker::Worker;
 
-use guard::{Breach, Guard};
-use piece::Piece;
-use signal::Signal;
-use stream::Shared;
-use wire::Wire;
+use session::Session;
+use tasks::Tasks;
 
-/// How often the connection and its requests are polled by turns before other tasks have theirs.
+/// How often the connection and its requests are looked at by turns before other tasks have theirs.
 const ROUNDS: u32 = 8;
-/// Bytes of a response that the library may hold for a stream.
-const SEND_BUFFER: usize = 64 * 1024;
+/// Bytes read before the requests have their turn.
+const GULP: usize = 256 * 1024;
+/// Bytes to be written above which nothing more is read: the client does not take what it asks for.
+const MOST_UNSENT: usize = 256 * 1024;
 /// What a field counts beside its bytes in the size of a header list (RFC 9113 6.5.2).
 const FIELD_OVERHEAD: usize = 32;
-
-/// Bytes of a frame's header (RFC 9113 4.1).
-const HEADER: usize = 9;
 
 /// A client's connection, ready to be served.
 pub(crate) struct Client {
@@ -75,16 +65,8 @@ impl Client {
     /// Serves it until either side ends it.
     pub(crate) async fn serve(self, worker: Rc<Worker>) {
         let plan = worker.plan();
-        let guard = Guard::new(&worker.timers, &plan.client.http2);
-        let wire = Wire::new(&worker, self.stream, self.first, guard);
-        let Some(frames) = handshake(&wire, &plan.client, &self.clock).await else {
-            return;
-        };
-        let shared = Rc::new(Shared {
-            worker: worker.clone(),
-            connection: self.connection,
-            wire: wire.clone(),
-        });
+        let frames = Frames::new(settings(&plan.client), worker.now());
+        let session = Session::new(worker.clone(), self.connection, frames);
         let times = Times {
             first: plan.client.timeouts.head,
             keep_alive: plan.client.timeouts.keep_alive,
@@ -93,16 +75,13 @@ impl Client {
         };
         let most = plan.client.limits.requests_per_connection;
         drop(plan);
-        let begin = |request: Request<RecvStream>, respond| {
-            let (parts, body) = request.into_parts();
-            stream::serve(shared.clone(), parts, body, respond)
-        };
+        let begin = |head, opening| stream::serve(session.clone(), head, opening);
         let mut driver = Driver {
-            frames,
-            requests: FuturesUnordered::new(),
+            stream: self.stream,
+            input: self.first,
+            tasks: Tasks::new(),
             begin,
-            signal: Signal::new(),
-            shared: shared.clone(),
+            session: session.clone(),
             clock: self.clock.clone(),
             times,
             accepted: 0,
@@ -110,51 +89,33 @@ impl Client {
             stage: Stage::Open,
             was_busy: false,
             sent: 0,
+            is_held_back: false,
         };
         let lingers = poll_fn(|cx| driver.poll(cx)).await;
-        drop(driver);
+        driver.tasks.clear();
         if lingers {
-            linger(&worker, &wire, &self.clock, times.linger).await;
+            linger(&worker, &mut driver.stream, &self.clock, times.linger).await;
         }
     }
 }
 
-/// Exchanges prefaces. `None`: there was none, or not in time.
-async fn handshake(wire: &Wire, client: &ClientPlan, clock: &Clock) -> Option<Frames<Wire, Piece>> {
-    let settings = &client.http2;
-    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX >> 1);
+/// How clients are served, as the protocol puts it.
+fn settings(client: &ClientPlan) -> Settings {
+    let http2 = &client.http2;
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).min(u32::MAX >> 1);
     // More than our own limits, by what the names of the pseudo-fields take: what is over those is refused with
-    // an answer that says why. Far beyond, the library ends the request or the connection.
+    // an answer that says why.
     let list = client.head.bytes + FIELD_OVERHEAD * (client.head.fields + 8) + 1024;
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(settings.max_concurrent_streams)
-        .initial_window_size(narrow(settings.stream_window.get()))
-        .initial_connection_window_size(narrow(settings.connection_window.get()))
-        .max_header_list_size(narrow(list as u64))
-        // As many as the guard lets through: it is the one that counts, and says so.
-        .max_pending_accept_reset_streams(settings.max_resets as usize)
-        // The library would count over the whole life of a connection; `outward.rs` does it by windows.
-        .max_local_error_reset_streams(None)
-        .max_send_buffer_size(SEND_BUFFER)
-        // What small pieces of data may take beside the data itself, while nobody reads them: a tunnel is full of them.
-        .data_frame_budget(2 * usize::try_from(settings.connection_window.get()).unwrap_or(usize::MAX >> 1))
-        // RFC 8441: whether a route allows it is for the route to say.
-        .enable_connect_protocol();
-    let mut handshake = pin!(builder.handshake::<_, Piece>(wire.clone()));
-    poll_fn(|cx| {
-        let done = handshake.as_mut().poll(cx).map(Result::ok);
-        if let Poll::Ready(Err(_)) = wire.flush(cx) {
-            return Poll::Ready(None);
-        }
-        match done {
-            Poll::Pending => clock
-                .poll_phase(cx, Phase::Head, client.timeouts.head)
-                .map(|_| None),
-            done @ Poll::Ready(_) => done,
-        }
-    })
-    .await
+    Settings {
+        max_streams: http2.max_concurrent_streams,
+        stream_window: narrow(http2.stream_window.get()),
+        connection_window: narrow(http2.connection_window.get()),
+        max_list: narrow(list as u64),
+        head: client.head,
+        max_resets: u64::from(http2.max_resets),
+        max_control: u64::from(http2.max_control_frames),
+        max_malformed: u64::from(http2.max_malformed),
+    }
 }
 
 /// How long a connection may do nothing.
@@ -172,11 +133,12 @@ struct Times {
 
 /// The task of a connection. `F` is a request being answered, `B` begins one.
 struct Driver<F, B> {
-    frames: Frames<Wire, Piece>,
-    requests: FuturesUnordered<F>,
+    stream: Stream,
+    /// What was read and is not a whole frame yet.
+    input: Option<Buffer>,
+    tasks: Tasks<F>,
     begin: B,
-    signal: Signal,
-    shared: Rc<Shared>,
+    session: Rc<Session>,
     clock: Rc<Clock>,
     times: Times,
     accepted: u64,
@@ -186,6 +148,8 @@ struct Driver<F, B> {
     was_busy: bool,
     /// What had been sent by then.
     sent: u64,
+    /// Nothing is read until what was gathered has left.
+    is_held_back: bool,
 }
 
 /// How far a connection is.
@@ -194,69 +158,177 @@ enum Stage {
     Open,
     /// The client was told to begin no more requests.
     Leaving,
-    /// The client did too much of something: nothing of it is served any more.
-    Expelled,
+    /// It is over as soon as the last words are out.
+    Over,
 }
 
 impl<F, B> Driver<F, B>
 where
     F: Future<Output = ()>,
-    B: Fn(Request<RecvStream>, SendResponse<Piece>) -> F,
+    B: Fn(RequestHead, Opening) -> F,
 {
     /// One turn. Ready when the connection is over, with true if the client may still be sending.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.signal.begin_turn(cx.waker());
+        self.tasks.begin_turn(cx.waker());
         let over = self.turn(cx);
-        self.signal.end_turn();
+        self.tasks.end_turn();
         over
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let waker = self.tasks.connection.clone();
+        let mut of_connection = Context::from_waker(&waker);
+        self.lend_memory();
         for _ in 0..ROUNDS {
-            let (connection, mut requests) = (self.signal.take_connection(), self.signal.take_requests());
-            if connection && let Poll::Ready(over) = self.poll_frames(&mut requests) {
-                return Poll::Ready(over);
+            if self.tasks.take_connection() && !self.receive(&mut of_connection) {
+                return Poll::Ready(false);
             }
-            if requests {
-                let waker = self.signal.requests.clone();
-                let mut cx = Context::from_waker(&waker);
-                while let Poll::Ready(Some(())) = self.requests.poll_next_unpin(&mut cx) {}
-            } else if !connection && !self.must_change() {
+            if self.tasks.poll() || self.must_change() {
+                continue;
+            }
+            // Everybody has had a turn: now what they have gathered leaves together.
+            match self.flush(&mut of_connection) {
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(())) if self.is_over() => return Poll::Ready(true),
+                _ => {}
+            }
+            if !self.session.inner.borrow_mut().grant() {
                 break;
             }
-        }
-        let waker = self.signal.connection.clone();
-        if let Poll::Ready(Err(_)) = self.shared.wire.flush(&mut Context::from_waker(&waker)) {
-            return Poll::Ready(false);
         }
         self.count_refused();
         self.wait(cx)
     }
 
-    /// Takes in what has come; `began` becomes true if a request did.
-    fn poll_frames(&mut self, began: &mut bool) -> Poll<bool> {
-        let waker = self.signal.connection.clone();
-        let mut cx = Context::from_waker(&waker);
-        loop {
-            match self.frames.poll_accept(&mut cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    self.accepted += 1;
-                    *began = true;
-                    self.requests.push((self.begin)(request, respond));
-                }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.failed(&error)),
-                Poll::Ready(None) => return Poll::Ready(true),
-                Poll::Pending => return Poll::Pending,
-            }
+    /// Reads and takes in what has come. False if the client has left.
+    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.is_held_back = self.session.inner.borrow().frames.unsent().len() > MOST_UNSENT;
+        if self.stage == Stage::Over || self.is_held_back {
+            return true;
         }
+        let worker = &self.session.worker;
+        let mut head = worker.spare_request();
+        let mut input = self.input.take().unwrap_or_else(|| worker.buffers.small());
+        let mut taken = 0;
+        let is_open = loop {
+            match self.take_in(&mut input, &mut head) {
+                Ok(needed) if needed > input.capacity() => input.grow(LARGE),
+                Ok(_) => {}
+                Err(breach) => {
+                    self.expel(breach);
+                    break true;
+                }
+            }
+            if taken > GULP {
+                self.tasks.connection.wake_by_ref();
+                break true;
+            }
+            match self.stream.poll_read(cx, input.space()) {
+                Poll::Ready(Ok(n @ 1..)) => {
+                    input.filled(n);
+                    taken += n;
+                }
+                Poll::Ready(_) => break false,
+                Poll::Pending => break true,
+            }
+        };
+        self.session.worker.recycle_request(head);
+        // An idle connection keeps none.
+        self.input = Some(input).filter(|input| !input.is_empty());
+        is_open
+    }
+
+    /// Takes in all whole frames at hand. Tells how many bytes there must be for another.
+    fn take_in(&mut self, input: &mut Buffer, head: &mut RequestHead) -> Result<usize, Breach> {
+        let worker = &self.session.worker;
+        let now = worker.now();
+        let mut at = 0;
+        let done = loop {
+            let mut inner = self.session.inner.borrow_mut();
+            // `at` is at most what is there.
+            let bytes = &input.data()[at..];
+            let (n, event) = match inner.frames.receive(bytes, now, head) {
+                Ok(Step::Took(n, event)) => (n, event),
+                Ok(Step::Needs(needed)) => break Ok(needed),
+                Err(breach) => break Err(breach),
+            };
+            match event {
+                Event::Nothing => {}
+                Event::Request(opening) => {
+                    drop(inner);
+                    self.accepted += 1;
+                    let head = std::mem::replace(head, worker.spare_request());
+                    self.tasks.push((self.begin)(head, opening));
+                }
+                Event::Data { key, data, is_last } => {
+                    let data = bytes.get(data).unwrap_or_default();
+                    inner.deliver(&worker.buffers, key, data, is_last);
+                }
+                Event::Trailers { key, trailers } => inner.deliver_trailers(key, trailers),
+                Event::Closed(key) | Event::Room(Some(key)) => inner.stir(key),
+                Event::Room(None) => inner.stir_writers(),
+            }
+            at += n;
+        };
+        input.consume(at);
+        done
+    }
+
+    /// Sends what was gathered. Ready when all of it has left.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.session.inner.borrow_mut();
+        let frames = &mut inner.frames;
+        while !frames.unsent().is_empty() {
+            let n = ready!(self.stream.poll_write(cx, frames.unsent()))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            frames.sent(n);
+        }
+        if std::mem::take(&mut self.is_held_back) {
+            self.tasks.connection.wake_by_ref();
+        }
+        // An idle connection keeps no memory for it; the next that writes takes it over.
+        if self.tasks.is_empty()
+            && let Some(memory) = frames.give_back()
+        {
+            self.session.worker.keep_staging(memory);
+        }
+        self.stream.poll_flush(cx)
+    }
+
+    fn lend_memory(&self) {
+        let mut inner = self.session.inner.borrow_mut();
+        if inner.frames.needs_memory() {
+            inner.frames.lend(self.session.worker.spare_staging());
+        }
+    }
+
+    /// True once nothing more will come of it. What is to be said of that was sent.
+    fn is_over(&mut self) -> bool {
+        if self.stage == Stage::Over {
+            return self.session.inner.borrow().frames.unsent().is_empty();
+        }
+        let mut inner = self.session.inner.borrow_mut();
+        if inner.frames.is_over() {
+            inner.frames.end(Reason::NO_ERROR);
+            self.stage = Stage::Over;
+            if inner.frames.unsent().is_empty() {
+                return true;
+            }
+            // Once more around, to send it.
+            self.tasks.connection.wake_by_ref();
+        }
+        false
     }
 
     /// Tells the client to go, if it must. True if that is new.
     fn must_change(&mut self) -> bool {
-        if let Some(breach) = self.shared.wire.breach() {
+        let breach = self.session.inner.borrow().frames.breach();
+        if let Some(breach) = breach {
             return self.expel(breach);
         }
-        let (worker, connection) = (&self.shared.worker, &self.shared.connection);
+        let (worker, connection) = (&self.session.worker, &self.session.connection);
         let must = worker.is_draining() || connection.listener.is_draining() || self.accepted >= self.most;
         must && self.leave()
     }
@@ -268,36 +340,39 @@ where
             return false;
         }
         self.stage = Stage::Leaving;
-        self.frames.graceful_shutdown();
-        self.signal.connection.wake_by_ref();
+        self.session.inner.borrow_mut().frames.leave();
+        self.tasks.connection.wake_by_ref();
         true
     }
 
     /// Ends everything. True if that is new.
     fn expel(&mut self, breach: Breach) -> bool {
-        if self.stage == Stage::Expelled {
+        if self.stage == Stage::Over {
             return false;
         }
-        self.stage = Stage::Expelled;
-        self.count(breach.why(), breach.setting());
-        self.requests.clear();
-        self.frames.abrupt_shutdown(breach.reason());
-        self.signal.connection.wake_by_ref();
+        self.stage = Stage::Over;
+        self.count(breach);
+        self.tasks.clear();
+        self.session.inner.borrow_mut().frames.fail(breach);
+        self.tasks.connection.wake_by_ref();
         true
     }
 
     fn count_refused(&self) {
-        for _ in 0..self.shared.wire.take_refused() {
+        for _ in 0..self.session.inner.borrow_mut().frames.take_refused() {
             let setting = "client.http2.max_concurrent_streams";
-            self.shared.worker.metrics.limit_hit(setting);
+            self.session.worker.metrics.limit_hit(setting);
         }
     }
 
     /// Nothing to do: waits no longer than it may. Ready when it has.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let is_busy = !self.requests.is_empty();
-        let has_unsent = self.stage == Stage::Leaving && self.frames.has_streams();
-        let sent = self.shared.wire.sent();
+        let is_busy = !self.tasks.is_empty();
+        let inner = self.session.inner.borrow();
+        let has_unsent = self.stage != Stage::Open && !inner.frames.unsent().is_empty();
+        let is_amid_frame = self.input.is_some() || inner.frames.is_amid_head();
+        let sent = inner.frames.total_sent();
+        drop(inner);
         // Requests have clocks of their own; this one then only tells of a drain. Pings begin nothing anew.
         if is_busy || self.was_busy || (has_unsent && sent != self.sent) {
             self.clock.progress();
@@ -306,12 +381,10 @@ where
         let times = &self.times;
         let (phase, after) = match self.stage {
             _ if is_busy => (Phase::KeepAlive, times.keep_alive),
-            Stage::Open if self.accepted == 0 || self.shared.wire.is_amid_frame() => {
-                (Phase::Head, times.first)
-            }
+            Stage::Open if self.accepted == 0 || is_amid_frame => (Phase::Head, times.first),
             Stage::Open => (Phase::KeepAlive, times.keep_alive),
             Stage::Leaving if has_unsent => (Phase::Write, times.write_idle),
-            Stage::Leaving | Stage::Expelled => (Phase::Linger, times.linger),
+            Stage::Leaving | Stage::Over => (Phase::Linger, times.linger),
         };
         if self.clock.poll_phase(cx, phase, after).is_pending() {
             return Poll::Pending;
@@ -321,7 +394,7 @@ where
                 return Poll::Ready(false);
             }
             if phase == Phase::Head {
-                self.shared.worker.metrics.timed_out(phase.label());
+                self.session.worker.metrics.timed_out(phase.label());
             }
             self.leave();
         }
@@ -331,22 +404,19 @@ where
         Poll::Pending
     }
 
-    /// The connection broke. True if the client may still be sending.
-    fn failed(&self, error: &h2::Error) -> bool {
-        if !error.is_library() {
-            return false;
-        }
-        let setting = match error.reason() {
-            // The library says which of its bounds it was in words only.
-            Some(Reason::ENHANCE_YOUR_CALM) => Some("client.http2"),
-            _ => None,
+    fn count(&self, breach: Breach) {
+        let (why, setting) = match breach {
+            Breach::Resets => (Http2Closed::Resets, Some("client.http2.max_resets")),
+            Breach::Control => (Http2Closed::ControlFrames, Some("client.http2.max_control_frames")),
+            Breach::Malformed => (Http2Closed::Malformed, Some("client.http2.max_malformed")),
+            Breach::Head => (Http2Closed::Calm, Some("client.limits.head")),
+            Breach::FrameSize => (Http2Closed::FrameSize, None),
+            Breach::FlowControl => (Http2Closed::FlowControl, None),
+            Breach::Compression => (Http2Closed::Compression, None),
+            Breach::StreamClosed => (Http2Closed::StreamClosed, None),
+            Breach::Protocol => (Http2Closed::Protocol, None),
         };
-        self.count(guard::why(error.reason()), setting);
-        true
-    }
-
-    fn count(&self, why: Http2Closed, setting: Option<&'static str>) {
-        let metrics = &self.shared.worker.metrics;
+        let metrics = &self.session.worker.metrics;
         metrics.http2_closed(why);
         if let Some(setting) = setting {
             metrics.limit_hit(setting);
@@ -355,30 +425,22 @@ where
     }
 }
 
-/// Reads what the client still sends, for a while, so that our last frames are not lost to a reset.
-async fn linger(worker: &Worker, wire: &Wire, clock: &Clock, after: Duration) {
+/// Ends our direction, and reads what the client still sends, for a while, so that our last frames are not lost to a
+/// reset.
+async fn linger(worker: &Worker, stream: &mut Stream, clock: &Clock, after: Duration) {
     const MOST: usize = 1024 * 1024;
     let mut buffer = worker.buffers.small();
-    let mut taken = 0;
+    let (mut taken, mut has_ended) = (0, false);
     clock.begin_total(crate::io::Total::Exchange, after);
     poll_fn(|cx| {
+        has_ended = has_ended || stream.poll_shutdown(cx).is_ready();
         loop {
-            match wire.poll_discard(cx, &mut buffer) {
-                Poll::Ready(n) if n > 0 && taken < MOST => taken += n,
+            match stream.poll_read(cx, buffer.space()) {
+                Poll::Ready(Ok(n @ 1..)) if taken < MOST => taken += n,
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return clock.poll_phase(cx, Phase::Linger, after).map(|_| ()),
             }
         }
     })
     .await;
-}
-
-/// The length of the payload of a frame with this header.
-fn length([a, b, c, ..]: &[u8; HEADER]) -> usize {
-    usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c)
-}
-
-/// The stream of a frame with this header.
-fn stream_id([.., a, b, c, d]: &[u8; HEADER]) -> u32 {
-    u32::from_be_bytes([a & 0x7f, *b, *c, *d])
 }

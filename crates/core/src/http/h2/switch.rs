@@ -4,88 +4,59 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use h2::{RecvStream, SendStream};
-
-use super::incoming::Side;
-use super::piece::Piece;
+use super::incoming::{Pieces, Side};
+use super::write;
 use crate::exchange::{Exchange, Response};
-use crate::http::{parts, upgrade};
-use crate::io::BufferPool;
+use crate::http::upgrade;
 use crate::tunnel::{self, End};
 
 /// Grants the client's wish and carries bytes until the tunnel ends, and the stream with it.
-pub(super) async fn serve(mut ex: Exchange, side: Rc<Side>, body: RecvStream, mut response: Response) {
+pub(super) async fn serve(mut ex: Exchange, side: Rc<Side>, mut response: Response) {
     upgrade::grant(&mut ex, &mut response.head);
-    let head = parts::response(response.head.status, &response.head.headers, &ex.ids, None);
+    let head = &response.head;
+    let begun = write::begin(&side, head.status, &head.headers, &ex.ids, None, false);
     ex.worker.recycle_response(response.head);
-    let begun = side.begin(head, false);
-    let (Ok(()), Some(send)) = (&begun, side.take()) else {
-        if let Err(failure) = begun {
-            ex.record.broke(&failure);
-        }
+    if let Err(failure) = begun {
+        ex.record.broke(&failure);
         return ex.close();
-    };
-    let client = Client {
-        buffers: ex.worker.buffers.clone(),
-        body,
-        send,
-        data: Bytes::new(),
-        has_ended: false,
-    };
+    }
+    // Who waits for the end of the stream is the tunnel now.
+    ex.client_side = None;
+    let client = Client(Pieces::new(side));
     tunnel::run(Box::new(ex), client, Vec::new(), None).await;
 }
 
 /// The client's end of a tunnel.
-struct Client {
-    buffers: Rc<BufferPool>,
-    body: RecvStream,
-    send: SendStream<Piece>,
-    /// What has arrived and was not read.
-    data: Bytes,
-    has_ended: bool,
-}
+struct Client(Pieces);
 
 impl End for Client {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.data.is_empty() && !self.has_ended {
-            match ready!(self.body.poll_data(cx)) {
-                Some(piece) => self.data = piece.map_err(io::Error::other)?,
-                None => self.has_ended = true,
-            }
+        while self.0.data().is_empty() && !self.0.ended {
+            ready!(self.0.poll(cx)).map_err(io::Error::other)?;
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_readable(cx))?;
-        let n = self.data.len().min(space.len());
-        if let (Some(space), Some(data)) = (space.get_mut(..n), self.data.get(..n)) {
+        let data = self.0.data();
+        let n = data.len().min(space.len());
+        if let (Some(space), Some(data)) = (space.get_mut(..n), data.get(..n)) {
             space.copy_from_slice(data);
         }
-        self.data.advance(n);
-        // The client gets room for more only now. It fails only for more than has arrived.
-        let _ = self.body.flow_control().release_capacity(n);
+        // The client gets room for more only now.
+        self.0.consume(n);
         Poll::Ready(Ok(n))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.send.reserve_capacity(bytes.len());
-        let mut room = self.send.capacity();
-        while room == 0 {
-            room = match ready!(self.send.poll_capacity(cx)) {
-                Some(room) => room.map_err(io::Error::other)?,
-                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            };
-        }
-        let mut buffer = self.buffers.small();
-        let n = room.min(bytes.len()).min(buffer.space().len());
-        if let (Some(space), Some(bytes)) = (buffer.space().get_mut(..n), bytes.get(..n)) {
-            space.copy_from_slice(bytes);
-        }
-        buffer.filled(n);
-        let sent = self.send.send_data(Piece::Lent(buffer), false);
-        Poll::Ready(sent.map(|()| n).map_err(io::Error::other))
+        let Side { session, key, .. } = &*self.0.side;
+        let Some(room) = ready!(session.poll_room(cx, *key)) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        let n = bytes.len().min(room);
+        let sent = bytes.get(..n).is_some_and(|bytes| session.inner.borrow_mut().frames.send(*key, bytes));
+        Poll::Ready(if sent { Ok(n) } else { Err(io::ErrorKind::ConnectionReset.into()) })
     }
 
     /// The connection's driver flushes at the end of each turn.
@@ -94,7 +65,8 @@ impl End for Client {
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let sent = self.send.send_data(Piece::Shared(Bytes::new()), true);
-        Poll::Ready(sent.map_err(io::Error::other))
+        let Side { session, key, .. } = &*self.0.side;
+        let ended = session.inner.borrow_mut().frames.finish(*key);
+        Poll::Ready(if ended { Ok(()) } else { Err(io::ErrorKind::ConnectionReset.into()) })
     }
 }

@@ -1,25 +1,32 @@
-//! Writes a response to a stream, one piece at a time and never more than the client has room for.
+//! Writes a response to a stream, never more than the client has room for.
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use gatehouse_http1::Method;
-use h2::{Reason, SendStream};
+use gatehouse_http1::{Headers, Known, KnownSet, Method, is_forbidden_trailer};
+use gatehouse_http2::{Fields, Reason};
 
-use super::incoming::{Outgoing, Side};
-use super::piece::Piece;
+use super::incoming::Side;
 use crate::body::Body;
 use crate::exchange::{ClientSide, Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::h1::takes_upload;
-use crate::http::parts;
+use crate::http::id::Ids;
 use crate::io::Pace;
 
-/// Bytes of a piece: what a frame of the usual size carries.
-const PIECE: usize = 16 * 1024;
+/// What a response never has (RFC 9113 8.2.2), and what is written anew.
+const NOT_COPIED: KnownSet = KnownSet::of(&[
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::TransferEncoding,
+    Known::Upgrade,
+    Known::Te,
+    Known::Host,
+    Known::ContentLength,
+]);
 
 /// Writes `response`.
 pub(super) async fn response(ex: &mut Exchange, side: &Rc<Side>, mut response: Response) {
@@ -53,8 +60,7 @@ async fn send(ex: &mut Exchange, side: &Rc<Side>, response: &mut Response) -> Re
     if !takes_upload(response) {
         drop(std::mem::take(&mut ex.request.body));
     }
-    let head = parts::response(status, &response.head.headers, &ex.ids, length);
-    side.begin(head, is_all)?;
+    begin(side, status, &response.head.headers, &ex.ids, length, is_all)?;
     if is_all {
         return Ok(());
     }
@@ -70,11 +76,47 @@ async fn send(ex: &mut Exchange, side: &Rc<Side>, response: &mut Response) -> Re
     done
 }
 
+/// Writes the final head; it is all there is of the response, if it `is_all`.
+pub(super) fn begin(
+    side: &Side,
+    status: u16,
+    headers: &Headers,
+    ids: &Ids,
+    length: Option<u64>,
+    is_all: bool,
+) -> Result<(), Failure> {
+    side.has_begun.set(true);
+    let mut inner = side.session.inner.borrow_mut();
+    let sent = inner.frames.head(side.key, status, is_all, |out| {
+        fields(out, headers);
+        if let Some(length) = length {
+            out.add_length(length);
+        }
+        // Unless there is one of a policy's making.
+        if !headers.contains(Known::XRequestId) {
+            out.add_known(Known::XRequestId, ids.request.as_bytes());
+        }
+        if !headers.contains(Known::XCorrelationId) {
+            out.add_known(Known::XCorrelationId, ids.correlation().as_bytes());
+        }
+    });
+    if sent { Ok(()) } else { Err(left()) }
+}
+
+/// Writes the fields that are passed on.
+pub(super) fn fields(out: &mut Fields<'_>, headers: &Headers) {
+    for field in headers.iter() {
+        if field.known.is_none_or(|known| !NOT_COPIED.contains(known)) {
+            out.add(field);
+        }
+    }
+}
+
 /// A body on its way out.
 struct Sending {
     pace: Pace,
     idle: Duration,
-    /// Bytes given to the library.
+    /// Bytes given to the connection.
     sent: u64,
 }
 
@@ -94,95 +136,50 @@ impl Sending {
                 // Nothing to write yet, and perhaps not for long: a client that left must not hold an endpoint.
                 Poll::Pending => return side.poll_gone(cx).map(|()| Err(left())),
             }
-            let mut outgoing = side.outgoing.borrow_mut();
-            let Outgoing::Body(stream) = &mut *outgoing else {
-                return Poll::Ready(Err(left()));
-            };
-            let room = match room(cx, stream, wanted(body)) {
-                Poll::Ready(Ok(room)) => room,
-                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+            let room = match side.session.poll_room(cx, side.key) {
+                Poll::Ready(Some(room)) => room,
+                Poll::Ready(None) => return Poll::Ready(Err(left())),
                 Poll::Pending => {
                     return ex.clock().wait_to_write(cx, &mut self.pace, self.idle).map(Err);
                 }
             };
-            let piece = take(ex, body, room);
-            self.sent += bytes::Buf::remaining(&piece) as u64;
-            let is_last = body.is_finished() && body.trailers().is_none();
-            stream
-                .send_data(piece, is_last)
-                .map_err(|error| client_gone(&error))?;
+            let data = body.data();
+            let n = data.len().min(room);
+            // `n` is at most the length of the data.
+            let sent = side.session.inner.borrow_mut().frames.send(side.key, &data[..n]);
+            if !sent {
+                return Poll::Ready(Err(left()));
+            }
+            body.consume(n);
+            self.sent += n as u64;
             ex.clock().progress();
             if self.pace.moved(self.sent, || ex.clock().now()).is_err() {
                 return Poll::Ready(Err(Failure::new(Code::ClientGone)
                     .detail("the client reads slower than client.limits.min_rate")));
             }
-            if is_last {
-                return Poll::Ready(Ok(()));
+            if body.is_finished() && body.trailers().is_none() {
+                return Poll::Ready(finish(side, body));
             }
         }
     }
 }
 
-/// How much of a body should go out in one piece: all of it, if it can go without a copy.
-fn wanted(body: &Body) -> usize {
-    match body {
-        Body::Buffered(buffer) => buffer.len(),
-        body => body.data().len().min(PIECE),
-    }
-}
-
-/// Ready with how much the client and the library have room for, at least one byte.
-fn room(cx: &mut Context<'_>, stream: &mut SendStream<Piece>, wanted: usize) -> Poll<Result<usize, Failure>> {
-    stream.reserve_capacity(wanted);
-    let mut room = stream.capacity();
-    while room == 0 {
-        room = match ready!(stream.poll_capacity(cx)) {
-            Some(Ok(room)) => room,
-            Some(Err(error)) => return Poll::Ready(Err(client_gone(&error))),
-            None => return Poll::Ready(Err(left())),
-        };
-    }
-    Poll::Ready(Ok(room.min(wanted)))
-}
-
-/// Takes `n` bytes of what is at hand off a body; the buffer itself, if that is all of it.
-fn take(ex: &Exchange, body: &mut Body, n: usize) -> Piece {
-    match std::mem::take(body) {
-        Body::Buffered(buffer) if buffer.len() <= n => return Piece::Lent(buffer),
-        Body::Full(mut bytes) => {
-            let piece = bytes.split_to(n.min(bytes.len()));
-            *body = bytes.into();
-            return Piece::Shared(piece);
-        }
-        other => *body = other,
-    }
-    let mut buffer = ex.worker.buffers.small();
-    let data = body.data();
-    let space = buffer.space();
-    let n = n.min(data.len()).min(space.len());
-    space[..n].copy_from_slice(&data[..n]);
-    buffer.filled(n);
-    body.consume(n);
-    Piece::Lent(buffer)
-}
-
 /// Ends the stream, with trailers if there are any.
 fn finish(side: &Side, body: &Body) -> Result<(), Failure> {
-    let Outgoing::Body(stream) = &mut *side.outgoing.borrow_mut() else {
-        return Ok(());
+    let mut inner = side.session.inner.borrow_mut();
+    let is_passed = |field: &gatehouse_http1::Field<'_>| !is_forbidden_trailer(field.known, field.name);
+    let trailers = body
+        .trailers()
+        .filter(|trailers| trailers.iter().any(|field| is_passed(&field)));
+    let sent = match trailers {
+        Some(trailers) => inner.frames.trailers_out(side.key, |out| {
+            trailers.iter().filter(is_passed).for_each(|field| out.add(field));
+        }),
+        None => inner.frames.finish(side.key),
     };
-    let trailers = body.trailers().map(parts::trailers_out);
-    match trailers.filter(|trailers| !trailers.is_empty()) {
-        Some(trailers) => stream.send_trailers(trailers),
-        None => stream.send_data(Piece::Shared(Bytes::new()), true),
-    }
-    .map_err(|error| client_gone(&error))
+    if sent { Ok(()) } else { Err(left()) }
 }
 
 fn left() -> Failure {
     Failure::new(Code::ClientGone).detail("the client reset the stream")
-}
-
-pub(super) fn client_gone(error: &h2::Error) -> Failure {
-    Failure::new(Code::ClientGone).detail(format!("the stream ended: {error}"))
 }

@@ -184,7 +184,7 @@ fn assemble(
     if let Some(why) = marks.malformed.get() {
         return Err(HeadError::Malformed(why));
     }
-    parts::request(request, Version::Http3, false, limits, head)
+    parts::request(request, limits, head)
 }
 
 /// What comes behind the head.
