@@ -168,12 +168,20 @@ mod tests {
         assert_eq!(Header::read(&out), Some(read), "the reserved bit");
         let mut out = Vec::new();
         settings(&mut out, &[(3, 100), (4, 7)]);
-        assert_eq!(read_settings(&out[HEADER..]).collect::<Vec<_>>(), [(3, 100), (4, 7)]);
+        assert_eq!(
+            read_settings(&out[HEADER..]).collect::<Vec<_>>(),
+            [(3, 100), (4, 7)]
+        );
     }
 
     #[test]
     fn padding_is_within_the_payload() {
-        let frame = |flags| Header { length: 0, kind: DATA, flags, stream: 1 };
+        let frame = |flags| Header {
+            length: 0,
+            kind: DATA,
+            flags,
+            stream: 1,
+        };
         assert_eq!(unpadded(frame(0), b"\x01abc"), Some(&b"\x01abc"[..]));
         assert_eq!(unpadded(frame(PADDED), b"\x01abc"), Some(&b"ab"[..]));
         assert_eq!(unpadded(frame(PADDED), b"\x03abc"), Some(&b""[..]));

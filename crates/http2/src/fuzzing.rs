@@ -90,7 +90,11 @@ fn run(bytes: &[u8], step: usize, now: Instant) -> (Vec<String>, Vec<u8>) {
         max_streams: 4,
         stream_window: 100,
         connection_window: 70_000,
-        head: HeadLimits { bytes: 512, fields: 16, target: 128 },
+        head: HeadLimits {
+            bytes: 512,
+            fields: 16,
+            target: 128,
+        },
         max_resets: 8,
         max_control: 16,
         max_malformed: 4,
@@ -122,10 +126,18 @@ fn run(bytes: &[u8], step: usize, now: Instant) -> (Vec<String>, Vec<u8>) {
     (events, connection.unsent().to_vec())
 }
 
-fn over(mut connection: Connection<Vec<u8>>, mut events: Vec<String>, breach: Breach) -> (Vec<String>, Vec<u8>) {
+fn over(
+    mut connection: Connection<Vec<u8>>,
+    mut events: Vec<String>,
+    breach: Breach,
+) -> (Vec<String>, Vec<u8>) {
     events.push(format!("{breach:?}"));
     connection.fail(breach);
-    assert!(connection.receive(b"more", Instant::now(), &mut RequestHead::new()).is_err());
+    assert!(
+        connection
+            .receive(b"more", Instant::now(), &mut RequestHead::new())
+            .is_err()
+    );
     (events, connection.unsent().to_vec())
 }
 

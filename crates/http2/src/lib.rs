@@ -17,6 +17,13 @@
 //! | both compression tables | 4 KiB each |
 //! | frames that bring nothing on, resets, malformed requests | counts in windows of time |
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the wire is made of parts of numbers, and lengths are those of frames and windows: below 2^31"
+)]
+#![allow(clippy::many_single_char_names, reason = "the bytes of a number, in order")]
+
 pub mod connection;
 pub mod frame;
 #[doc(hidden)]
@@ -24,7 +31,5 @@ pub mod fuzzing;
 pub mod hpack;
 mod reason;
 
-pub use connection::{
-    Breach, Closed, Connection, Event, Fields, Key, Opening, Room, Settings, Step,
-};
+pub use connection::{Breach, Closed, Connection, Event, Fields, Key, Opening, Room, Settings, Step};
 pub use reason::Reason;

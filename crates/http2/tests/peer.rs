@@ -26,15 +26,27 @@ impl Dice {
 
     fn fields(&mut self) -> HeaderMap {
         const NAMES: [&str; 12] = [
-            "accept", "user-agent", "x-a", "x-b", "date", "etag", "vary", "server", "set-cookie", "x-request-id",
-            "a-name-that-is-longer-than-any-that-the-encoder-looks-for-at-all", "authorization",
+            "accept",
+            "user-agent",
+            "x-a",
+            "x-b",
+            "date",
+            "etag",
+            "vary",
+            "server",
+            "set-cookie",
+            "x-request-id",
+            "a-name-that-is-longer-than-any-that-the-encoder-looks-for-at-all",
+            "authorization",
         ];
         let mut map = HeaderMap::new();
         for _ in 0..self.below(12) {
             let name = HeaderName::from_static(NAMES[self.below(NAMES.len())]);
             let length = [0, 1, 7, 30, 300][self.below(5)];
             let letters = [2, 26, 90][self.below(3)];
-            let value: Vec<u8> = (0..length).map(|_| b'!' + u8::try_from(self.below(letters)).unwrap()).collect();
+            let value: Vec<u8> = (0..length)
+                .map(|_| b'!' + u8::try_from(self.below(letters)).unwrap())
+                .collect();
             map.append(name, HeaderValue::from_bytes(&value).unwrap());
         }
         map
@@ -53,7 +65,10 @@ async fn serve(mut pipe: DuplexStream) {
         stream_window: 20_000,
         // All that a client may have under way: it reads one answer after the other.
         connection_window: 1 << 20,
-        head: HeadLimits { bytes: 64 * 1024, ..HeadLimits::default() },
+        head: HeadLimits {
+            bytes: 64 * 1024,
+            ..HeadLimits::default()
+        },
         ..Settings::default()
     };
     let now = Instant::now();
@@ -61,12 +76,18 @@ async fn serve(mut pipe: DuplexStream) {
     let (mut head, mut input, mut open) = (RequestHead::new(), Vec::new(), Vec::<Key>::new());
     loop {
         let mut at = 0;
-        while let Step::Took(n, event) = connection.receive(&input[at..], now, &mut head).expect("a good client") {
+        while let Step::Took(n, event) = connection
+            .receive(&input[at..], now, &mut head)
+            .expect("a good client")
+        {
             match event {
                 Event::Request(opening) => {
                     assert!(opening.head.is_ok(), "{:?}", opening.head);
                     connection.head(opening.key, 200, false, |out| {
-                        head.headers.iter().filter(|f| f.name != b"host").for_each(|field| out.add(field));
+                        head.headers
+                            .iter()
+                            .filter(|f| f.name != b"host")
+                            .for_each(|field| out.add(field));
                     });
                     connection.data(opening.key).unwrap().has_all = opening.is_whole;
                     open.push(opening.key);
@@ -119,7 +140,9 @@ async fn another_client_gets_back_what_it_sends() {
     let (ours, theirs) = tokio::io::duplex(10_000);
     let server = tokio::spawn(serve(ours));
     let mut builder = client::Builder::new();
-    builder.initial_window_size(10_000).initial_connection_window_size(70_000);
+    builder
+        .initial_window_size(10_000)
+        .initial_connection_window_size(70_000);
     let (mut client, connection) = builder.handshake::<_, Bytes>(theirs).await.unwrap();
     let driving = tokio::spawn(connection);
     let mut dice = Dice(7);
@@ -127,7 +150,10 @@ async fn another_client_gets_back_what_it_sends() {
         let mut requests = Vec::new();
         for _ in 0..=dice.below(4) {
             let fields = dice.fields();
-            let body = Bytes::from(vec![u8::try_from(round % 256).unwrap(); [0, 10, 1000, 60_000][dice.below(4)]]);
+            let body = Bytes::from(vec![
+                u8::try_from(round % 256).unwrap();
+                [0, 10, 1000, 60_000][dice.below(4)]
+            ]);
             let mut request = Request::post("http://some.test/path?query").body(()).unwrap();
             *request.headers_mut() = fields.clone();
             client = client.ready().await.unwrap();
@@ -143,7 +169,10 @@ async fn another_client_gets_back_what_it_sends() {
             let sorted = |map: &HeaderMap| {
                 let mut sorted = HashMap::<String, Vec<Vec<u8>>>::new();
                 for (name, value) in map {
-                    sorted.entry(name.to_string()).or_default().push(value.as_bytes().to_vec());
+                    sorted
+                        .entry(name.to_string())
+                        .or_default()
+                        .push(value.as_bytes().to_vec());
                 }
                 sorted
             };

@@ -14,7 +14,9 @@ fn what_must_hold_holds_for_the_seeds() {
         ("http2_connection", fuzzing::connection),
     ];
     for (target, check) in targets {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../fuzz/seeds")
+            .join(target);
         let mut count = 0;
         for entry in std::fs::read_dir(root).expect("the seeds") {
             let seed = std::fs::read(entry.unwrap().path()).unwrap();

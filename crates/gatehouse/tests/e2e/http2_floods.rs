@@ -81,7 +81,7 @@ fn requests_taken_back_too_often_end_the_connection() {
 fn malformed_requests_too_often_end_the_connection() {
     let backend = HttpBackend::start();
     let gateway = with(&backend, BOUNDS);
-    // Those that the library refuses, and those that we do.
+    // What HTTP/2 forbids, and what HTTP does.
     for field in [("connection", "close"), ("host", "other.test")] {
         let head = block(&[get("/"), vec![field]].concat());
         flood(&gateway, b"", |i| {
@@ -148,6 +148,23 @@ fn usual_traffic_is_no_flood() {
     for _ in 0..200 {
         assert_eq!(http2.get("/").status, 200);
     }
+}
+
+/// The bounds are on what comes in a while, not on the life of a connection.
+#[test]
+fn empty_pieces_are_explained_by_requests() {
+    let backend = HttpBackend::start();
+    let gateway = with(&backend, BOUNDS);
+    let mut frames = Frames::connect(gateway.address());
+    for i in 0..150 {
+        let stream = 1 + 2 * i;
+        frames.head(stream, &get("/"), false);
+        frames
+            .send(DATA, 0, stream, b"")
+            .send(DATA, END_STREAM, stream, b"");
+        frames.until("the answer", |f| f.stream == stream && f.flags & END_STREAM != 0);
+    }
+    assert_eq!(backend.count(), 150);
 }
 
 /// A small random number generator, the same for the same seed.

@@ -148,7 +148,10 @@ mod tests {
         let now = Instant::now();
         assert_eq!(most(&mut guard(), Seen::Reset, 0, now), (3, Breach::Resets));
         assert_eq!(most(&mut guard(), Seen::Refused, 0, now), (3, Breach::Resets));
-        assert_eq!(most(&mut guard(), Seen::Malformed, 0, now), (4, Breach::Malformed));
+        assert_eq!(
+            most(&mut guard(), Seen::Malformed, 0, now),
+            (4, Breach::Malformed)
+        );
         assert_eq!(most(&mut guard(), Seen::Control, 0, now), (5, Breach::Control));
     }
 

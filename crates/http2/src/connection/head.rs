@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use gatehouse_http1::{
-    Assembly, BodyError, Declared, HeadError, HeadLimits, Headers, Pseudo, RequestHead, TrailerAssembly, Version,
-    is_token,
+    Assembly, BodyError, Declared, HeadError, HeadLimits, Headers, Pseudo, RequestHead, TrailerAssembly,
+    Version, is_token,
 };
 
 /// The pseudo-fields of a request, as they came. Reused, it keeps its memory.
@@ -125,7 +125,7 @@ impl<'a> Request<'a> {
             return;
         };
         let pseudo = match pseudo(self.pseudos) {
-            Ok((pseudo, _)) => pseudo,
+            Ok((pseudo, ..)) => pseudo,
             Err(error) => return self.stage = Stage::Refused(error),
         };
         self.stage = match Assembly::begin(head, self.limits, Version::Http2, &pseudo) {
@@ -143,20 +143,21 @@ impl<'a> Request<'a> {
             Stage::Refused(error) => return Err(error),
             Stage::Pseudos(_) => return Err(HeadError::Malformed("no head")),
         };
-        let (_, connect) = pseudo(self.pseudos)?;
-        if connect.is_some() && declared.length.is_some() {
+        let (_, is_connect, protocol) = pseudo(self.pseudos)?;
+        if is_connect && declared.length.is_some() {
             return Err(HeadError::Malformed("CONNECT has no Content-Length"));
         }
         Ok(Said {
             declared,
-            is_connect: connect.is_some(),
-            protocol: connect.flatten().map(Into::into),
+            is_connect,
+            protocol: protocol.map(Into::into),
         })
     }
 }
 
-/// The pseudo-fields as they must be together (RFC 9113 8.3.1, 8.5, RFC 8441 4); for CONNECT, what protocol it names.
-fn pseudo(pseudos: &Pseudos) -> Result<(Pseudo<'_>, Option<Option<&str>>), HeadError> {
+/// The pseudo-fields as they must be together (RFC 9113 8.3.1, 8.5, RFC 8441 4), whether they are those of CONNECT, and
+/// what protocol that names.
+fn pseudo(pseudos: &Pseudos) -> Result<(Pseudo<'_>, bool, Option<&str>), HeadError> {
     let [method, scheme, authority, path, protocol] = pseudos.get()?;
     let method = method.ok_or(HeadError::Malformed("no method"))?;
     let is_connect = method == "CONNECT";
@@ -168,7 +169,9 @@ fn pseudo(pseudos: &Pseudos) -> Result<(Pseudo<'_>, Option<Option<&str>>), HeadE
     }
     let is_plain_connect = is_connect && protocol.is_none();
     if scheme.is_some() == is_plain_connect {
-        return Err(HeadError::Malformed("a scheme for CONNECT, or none for another method"));
+        return Err(HeadError::Malformed(
+            "a scheme for CONNECT, or none for another method",
+        ));
     }
     let pseudo = Pseudo {
         // What an endpoint of HTTP/1.1 is asked with for the same.
@@ -177,7 +180,7 @@ fn pseudo(pseudos: &Pseudos) -> Result<(Pseudo<'_>, Option<Option<&str>>), HeadE
         authority,
         path,
     };
-    Ok((pseudo, is_connect.then_some(protocol)))
+    Ok((pseudo, is_connect, protocol))
 }
 
 /// Trailers that are being put together.

@@ -22,8 +22,8 @@ pub use guard::Breach;
 use guard::{Guard, Seen};
 use head::Pseudos;
 pub use send::{Fields, Room};
-pub use streams::{Closed, Key};
 use streams::Streams;
+pub use streams::{Closed, Key};
 
 /// How a connection is served.
 #[derive(Debug, Clone)]
@@ -76,9 +76,16 @@ pub enum Event {
     /// A request has begun. Its head is in what was lent.
     Request(Opening),
     /// A piece of a body, not empty unless it is the last, in this part of the bytes given; to be consumed later.
-    Data { key: Key, data: Range<usize>, is_last: bool },
+    Data {
+        key: Key,
+        data: Range<usize>,
+        is_last: bool,
+    },
     /// Trailers, and with them the end.
-    Trailers { key: Key, trailers: Result<Headers, BodyError> },
+    Trailers {
+        key: Key,
+        trailers: Result<Headers, BodyError>,
+    },
     /// The stream has ended before its time: see [`Connection::closed`].
     Closed(Key),
     /// There is more room to send on this stream, or perhaps on all of them.

@@ -81,7 +81,9 @@ impl<T: Default> Connection<T> {
 
     /// What is wrong with a frame by its header alone.
     fn check(&mut self, frame: Header) -> Result<(), Breach> {
-        let Header { length, kind, stream, .. } = frame;
+        let Header {
+            length, kind, stream, ..
+        } = frame;
         // RFC 9113 4.2 and 6: each type that has a fixed length.
         let fits = match kind {
             frame::PRIORITY => length == PRIORITY,
@@ -158,7 +160,11 @@ impl<T: Default> Connection<T> {
         if is_too_much || !is_as_declared {
             self.streams.end(key, |stream| stream.has_received_all = is_last);
             self.discard(size);
-            let reason = if is_too_much { Reason::FLOW_CONTROL_ERROR } else { Reason::PROTOCOL_ERROR };
+            let reason = if is_too_much {
+                Reason::FLOW_CONTROL_ERROR
+            } else {
+                Reason::PROTOCOL_ERROR
+            };
             return self.fault(key, reason);
         }
         stream.left = left.flatten();
@@ -192,7 +198,12 @@ impl<T: Default> Connection<T> {
         Ok(Event::Nothing)
     }
 
-    fn continuation(&mut self, frame: Header, payload: &[u8], head: &mut RequestHead) -> Result<Event, Breach> {
+    fn continuation(
+        &mut self,
+        frame: Header,
+        payload: &[u8],
+        head: &mut RequestHead,
+    ) -> Result<Event, Breach> {
         if payload.is_empty() && !frame.has(frame::END_HEADERS) {
             self.count(Seen::Control)?;
         }
@@ -228,11 +239,19 @@ impl<T: Default> Connection<T> {
     }
 
     fn pass_over(&mut self, block: &[u8]) -> Result<Event, Breach> {
-        self.decoder.decode(block, |_, _| {}).map_err(|_| Breach::Compression)?;
+        self.decoder
+            .decode(block, |_, _| {})
+            .map_err(|_| Breach::Compression)?;
         Ok(Event::Nothing)
     }
 
-    fn open(&mut self, id: u32, is_whole: bool, block: &[u8], head: &mut RequestHead) -> Result<Event, Breach> {
+    fn open(
+        &mut self,
+        id: u32,
+        is_whole: bool,
+        block: &[u8],
+        head: &mut RequestHead,
+    ) -> Result<Event, Breach> {
         self.streams.begin(id);
         let is_too_late = matches!(self.leaving, Leaving::From(last) if id > last);
         if is_too_late || self.streams.open() >= self.settings.max_streams as usize {
@@ -248,13 +267,17 @@ impl<T: Default> Connection<T> {
             return Ok(event);
         }
         let mut reading = head::Request::begin(head, &mut self.pseudos, &self.settings.head);
-        let decoded = self.decoder.decode(block, |name, value| reading.field(name, value));
+        let decoded = self
+            .decoder
+            .decode(block, |name, value| reading.field(name, value));
         decoded.map_err(|_| Breach::Compression)?;
         let mut said = reading.end();
         if is_whole && matches!(&said, Ok(said) if said.declared.length.is_some_and(|length| length > 0)) {
             said = Err(HeadError::Malformed("the body is not what the head declared"));
         }
-        let key = self.streams.insert(id, self.stream_window, self.stream_send_window);
+        let key = self
+            .streams
+            .insert(id, self.stream_window, self.stream_send_window);
         self.streams.end(key, |stream| {
             stream.has_received_all = is_whole;
             stream.left = said.as_ref().ok().and_then(|said| said.declared.length);
@@ -267,7 +290,13 @@ impl<T: Default> Connection<T> {
             Ok(said) => (Ok(said.declared), said.is_connect, said.protocol),
             Err(error) => (Err(error), false, None),
         };
-        Ok(Event::Request(Opening { key, head, is_connect, protocol, is_whole }))
+        Ok(Event::Request(Opening {
+            key,
+            head,
+            is_connect,
+            protocol,
+            is_whole,
+        }))
     }
 
     fn trailers(&mut self, key: Key, is_last: bool, block: &[u8]) -> Result<Event, Breach> {
@@ -285,7 +314,9 @@ impl<T: Default> Connection<T> {
         }
         let is_short = stream.left.is_some_and(|left| left > 0);
         let mut reading = head::Trailers::begin(&self.settings.head);
-        let decoded = self.decoder.decode(block, |name, value| reading.field(name, value));
+        let decoded = self
+            .decoder
+            .decode(block, |name, value| reading.field(name, value));
         decoded.map_err(|_| Breach::Compression)?;
         self.streams.end(key, |stream| stream.has_received_all = is_last);
         // RFC 9113 8.1: trailers are the end.
@@ -305,7 +336,11 @@ impl<T: Default> Connection<T> {
                 stream.has_received_all |= stream.closed.is_some();
                 stream.closed.get_or_insert(Closed::ByClient(reason));
             });
-            return Ok(if is_new { Event::Closed(key) } else { Event::Nothing });
+            return Ok(if is_new {
+                Event::Closed(key)
+            } else {
+                Event::Nothing
+            });
         }
         match self.streams.other(frame.stream, true) {
             Other::Idle => Err(Breach::Protocol),
@@ -357,8 +392,12 @@ impl<T: Default> Connection<T> {
         for (name, value) in frame::read_settings(payload) {
             match name {
                 setting::HEADER_TABLE_SIZE => self.encoder.allow(value as usize),
-                setting::ENABLE_PUSH | setting::ENABLE_CONNECT_PROTOCOL if value > 1 => return Err(Breach::Protocol),
-                setting::MAX_FRAME_SIZE if !(0x4000..0x100_0000).contains(&value) => return Err(Breach::Protocol),
+                setting::ENABLE_PUSH | setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
+                    return Err(Breach::Protocol);
+                }
+                setting::MAX_FRAME_SIZE if !(0x4000..0x100_0000).contains(&value) => {
+                    return Err(Breach::Protocol);
+                }
                 setting::INITIAL_WINDOW_SIZE => {
                     // RFC 9113 6.9.2: it changes the streams there are, too.
                     let change = i64::from(value) - self.stream_send_window;
@@ -377,7 +416,11 @@ impl<T: Default> Connection<T> {
             }
         }
         frame::settings_ack(&mut self.out);
-        Ok(if has_room { Event::Room(None) } else { Event::Nothing })
+        Ok(if has_room {
+            Event::Room(None)
+        } else {
+            Event::Nothing
+        })
     }
 
     fn ping(&mut self, frame: Header, payload: &[u8]) -> Result<Event, Breach> {

@@ -54,13 +54,20 @@ impl Fields<'_> {
 
     /// Adds a field by its parts.
     pub fn add_known(&mut self, known: Known, value: &[u8]) {
-        self.encoder.field(self.out, Some(known), known.as_str().as_bytes(), value);
+        self.encoder
+            .field(self.out, Some(known), known.as_str().as_bytes(), value);
     }
 }
 
 impl<T: Default> Connection<T> {
     /// Writes the head of an answer, interim or final; the stream ends with it if it `is_all`. False if it has ended.
-    pub fn head(&mut self, key: Key, status: u16, is_all: bool, fields: impl FnOnce(&mut Fields<'_>)) -> bool {
+    pub fn head(
+        &mut self,
+        key: Key,
+        status: u16,
+        is_all: bool,
+        fields: impl FnOnce(&mut Fields<'_>),
+    ) -> bool {
         self.write_head(key, Some(status), is_all, fields)
     }
 
@@ -86,7 +93,10 @@ impl<T: Default> Connection<T> {
         if let Some(status) = status {
             self.encoder.status(&mut self.out, status);
         }
-        fields(&mut Fields { encoder: &mut self.encoder, out: &mut self.out });
+        fields(&mut Fields {
+            encoder: &mut self.encoder,
+            out: &mut self.out,
+        });
         if self.out.len() - at - HEADER > MAX_PAYLOAD {
             self.split(at, id, flags);
         } else {
@@ -104,7 +114,11 @@ impl<T: Default> Connection<T> {
         self.out.truncate(at);
         let last = block.len().div_ceil(MAX_PAYLOAD) - 1;
         for (nth, part) in block.chunks(MAX_PAYLOAD).enumerate() {
-            let (kind, flags) = if nth == 0 { (frame::HEADERS, flags) } else { (frame::CONTINUATION, 0) };
+            let (kind, flags) = if nth == 0 {
+                (frame::HEADERS, flags)
+            } else {
+                (frame::CONTINUATION, 0)
+            };
             let end = if nth == last { frame::END_HEADERS } else { 0 };
             frame::header(&mut self.out, part.len(), kind, flags | end, id);
             self.out.extend_from_slice(part);
@@ -164,7 +178,11 @@ impl<T: Default> Connection<T> {
     /// Gives the client room for as much as was consumed of a body: now, or once it is worth a frame.
     pub fn consumed(&mut self, key: Key, bytes: u32) {
         self.discard(bytes);
-        let Some(stream) = self.streams.get_mut(key).filter(|stream| !stream.has_received_all) else {
+        let Some(stream) = self
+            .streams
+            .get_mut(key)
+            .filter(|stream| !stream.has_received_all)
+        else {
             return;
         };
         stream.consumed += bytes;
@@ -190,8 +208,12 @@ impl<T: Default> Connection<T> {
         let Some(stream) = self.streams.get(key).filter(|stream| !stream.is_over()) else {
             return;
         };
-        frame::reset(&mut self.out, stream.id, reason);
-        self.streams.end(key, |stream| stream.closed = Some(Closed::ByUs(reason)));
+        // When the connection ends, that says it all.
+        if self.breach.is_none() {
+            frame::reset(&mut self.out, stream.id, reason);
+        }
+        self.streams
+            .end(key, |stream| stream.closed = Some(Closed::ByUs(reason)));
         if reason == Reason::PROTOCOL_ERROR {
             // A breach is noted, and found by whoever looks next.
             let _ = self.count(Seen::Malformed);
@@ -202,7 +224,14 @@ impl<T: Default> Connection<T> {
     /// Gives back the caller's own.
     pub fn release(&mut self, key: Key) -> Option<T> {
         let has_answered = self.streams.get(key)?.has_sent_all;
-        self.reset(key, if has_answered { Reason::NO_ERROR } else { Reason::INTERNAL_ERROR });
+        self.reset(
+            key,
+            if has_answered {
+                Reason::NO_ERROR
+            } else {
+                Reason::INTERNAL_ERROR
+            },
+        );
         let stream = self.streams.remove(key)?;
         if matches!(stream.closed, Some(Closed::ByUs(_))) && !stream.has_received_all {
             self.streams.abandon(stream.id);

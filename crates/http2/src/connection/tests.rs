@@ -1,8 +1,8 @@
 use super::*;
 use crate::Reason;
 use crate::frame::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADER, HEADERS, Header, PADDED, PING, PREFACE, PRIORITY,
-    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADER, HEADERS, Header, PADDED, PING, PREFACE,
+    PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 use gatehouse_http1::{Known, RequestHead};
 
@@ -28,7 +28,12 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+const GET: [(&str, &str); 4] = [
+    (":method", "GET"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/"),
+];
 
 fn get() -> Vec<u8> {
     block(&GET)
@@ -106,7 +111,10 @@ fn a_request_is_answered_in_one_run_of_bytes() {
     let opening = peer.request(1, WHOLE);
     assert!(opening.is_whole && opening.head.is_ok() && peer.head.path() == "/");
     assert_eq!(peer.head.headers.get(Known::Host), Some(&b"a"[..]));
-    assert!(peer.connection.head(opening.key, 200, false, |fields| fields.add_length(2)));
+    assert!(
+        peer.connection
+            .head(opening.key, 200, false, |fields| fields.add_length(2))
+    );
     assert!(matches!(peer.connection.room(opening.key), Room::Bytes(60_000..)));
     assert!(peer.connection.send(opening.key, b"ok") && peer.connection.finish(opening.key));
     peer.connection.release(opening.key);
@@ -127,13 +135,24 @@ fn heads_too_long_for_a_frame_go_on_in_others() {
     let mut peer = Peer::usual();
     let opening = peer.request(1, WHOLE);
     let long = vec![b'x'; 40_000];
-    peer.connection.head(opening.key, 200, true, |fields| fields.add_known(Known::Server, &long));
+    peer.connection.head(opening.key, 200, true, |fields| {
+        fields.add_known(Known::Server, &long)
+    });
     let sent = peer.sent();
     let kinds: Vec<_> = sent.iter().map(|(kind, flags, ..)| (*kind, *flags)).collect();
-    assert_eq!(kinds, [(HEADERS, END_STREAM), (CONTINUATION, 0), (CONTINUATION, END_HEADERS)]);
+    assert_eq!(
+        kinds,
+        [
+            (HEADERS, END_STREAM),
+            (CONTINUATION, 0),
+            (CONTINUATION, END_HEADERS)
+        ]
+    );
     let block: Vec<u8> = sent.into_iter().flat_map(|frame| frame.3).collect();
     let mut values = Vec::new();
-    Decoder::default().decode(&block, |_, value| values.push(value.to_vec())).unwrap();
+    Decoder::default()
+        .decode(&block, |_, value| values.push(value.to_vec()))
+        .unwrap();
     assert_eq!(values, [b"200".to_vec(), long]);
 }
 
@@ -145,41 +164,143 @@ fn breaches_are_those_of_the_protocol() {
     let window = |n: u32| n.to_be_bytes();
     let setting = |name: u8, value: u32| [&[0, name], &value.to_be_bytes()[..]].concat();
     for (what, bytes, breach) in [
-        ("a ping of seven bytes", frame(PING, 0, 0, &[0; 7]), Breach::FrameSize),
-        ("settings of seven bytes", frame(SETTINGS, 0, 0, &[0; 7]), Breach::FrameSize),
-        ("an echo of settings with some", frame(SETTINGS, ACK, 0, &[0; 6]), Breach::FrameSize),
-        ("a reset of five bytes", with(&open, frame(RST_STREAM, 0, 1, &[0; 5])), Breach::FrameSize),
-        ("a window of three bytes", frame(WINDOW_UPDATE, 0, 0, &[0; 3]), Breach::FrameSize),
-        ("a priority of four bytes", frame(PRIORITY, 0, 1, &[0; 4]), Breach::FrameSize),
+        (
+            "a ping of seven bytes",
+            frame(PING, 0, 0, &[0; 7]),
+            Breach::FrameSize,
+        ),
+        (
+            "settings of seven bytes",
+            frame(SETTINGS, 0, 0, &[0; 7]),
+            Breach::FrameSize,
+        ),
+        (
+            "an echo of settings with some",
+            frame(SETTINGS, ACK, 0, &[0; 6]),
+            Breach::FrameSize,
+        ),
+        (
+            "a reset of five bytes",
+            with(&open, frame(RST_STREAM, 0, 1, &[0; 5])),
+            Breach::FrameSize,
+        ),
+        (
+            "a window of three bytes",
+            frame(WINDOW_UPDATE, 0, 0, &[0; 3]),
+            Breach::FrameSize,
+        ),
+        (
+            "a priority of four bytes",
+            frame(PRIORITY, 0, 1, &[0; 4]),
+            Breach::FrameSize,
+        ),
         ("a short goaway", frame(GOAWAY, 0, 0, &[0; 7]), Breach::FrameSize),
-        ("a frame that is too long", frame(DATA, 0, 1, &[0; 16_385]), Breach::FrameSize),
+        (
+            "a frame that is too long",
+            frame(DATA, 0, 1, &[0; 16_385]),
+            Breach::FrameSize,
+        ),
         ("data on no stream", frame(DATA, 0, 0, b"x"), Breach::Protocol),
-        ("data on an idle stream", frame(DATA, 0, 1, b"x"), Breach::Protocol),
-        ("a reset of an idle stream", frame(RST_STREAM, 0, 1, &[0; 4]), Breach::Protocol),
-        ("a window of an idle stream", frame(WINDOW_UPDATE, 0, 1, &window(1)), Breach::Protocol),
-        ("a head on an even stream", frame(HEADERS, WHOLE, 2, &get()), Breach::Protocol),
+        (
+            "data on an idle stream",
+            frame(DATA, 0, 1, b"x"),
+            Breach::Protocol,
+        ),
+        (
+            "a reset of an idle stream",
+            frame(RST_STREAM, 0, 1, &[0; 4]),
+            Breach::Protocol,
+        ),
+        (
+            "a window of an idle stream",
+            frame(WINDOW_UPDATE, 0, 1, &window(1)),
+            Breach::Protocol,
+        ),
+        (
+            "a head on an even stream",
+            frame(HEADERS, WHOLE, 2, &get()),
+            Breach::Protocol,
+        ),
         ("a ping on a stream", frame(PING, 0, 1, &[0; 8]), Breach::Protocol),
-        ("settings on a stream", frame(SETTINGS, 0, 1, &[]), Breach::Protocol),
-        ("a promise", frame(PUSH_PROMISE, 4, 1, &[0, 0, 0, 2]), Breach::Protocol),
-        ("a continuation of nothing", frame(CONTINUATION, 4, 1, b""), Breach::Protocol),
-        ("too much padding", with(&open, frame(DATA, PADDED, 1, &[1])), Breach::Protocol),
-        ("no window at all", frame(WINDOW_UPDATE, 0, 0, &window(0)), Breach::Protocol),
-        ("too large a window", frame(WINDOW_UPDATE, 0, 0, &window(0x7fff_ffff)), Breach::FlowControl),
-        ("too large a first window", frame(SETTINGS, 0, 0, &setting(4, 1 << 31)), Breach::FlowControl),
-        ("a push of two", frame(SETTINGS, 0, 0, &setting(2, 2)), Breach::Protocol),
-        ("frames of 16383", frame(SETTINGS, 0, 0, &setting(5, 16_383)), Breach::Protocol),
-        ("frames of 2^24", frame(SETTINGS, 0, 0, &setting(5, 1 << 24)), Breach::Protocol),
-        ("an index of zero", frame(HEADERS, WHOLE, 1, &[0x80]), Breach::Compression),
-        ("a head after the end", with(&whole, whole.clone()), Breach::StreamClosed),
-        ("data after the end", with(&whole, frame(DATA, 0, 1, b"x")), Breach::StreamClosed),
+        (
+            "settings on a stream",
+            frame(SETTINGS, 0, 1, &[]),
+            Breach::Protocol,
+        ),
+        (
+            "a promise",
+            frame(PUSH_PROMISE, 4, 1, &[0, 0, 0, 2]),
+            Breach::Protocol,
+        ),
+        (
+            "a continuation of nothing",
+            frame(CONTINUATION, 4, 1, b""),
+            Breach::Protocol,
+        ),
+        (
+            "too much padding",
+            with(&open, frame(DATA, PADDED, 1, &[1])),
+            Breach::Protocol,
+        ),
+        (
+            "no window at all",
+            frame(WINDOW_UPDATE, 0, 0, &window(0)),
+            Breach::Protocol,
+        ),
+        (
+            "too large a window",
+            frame(WINDOW_UPDATE, 0, 0, &window(0x7fff_ffff)),
+            Breach::FlowControl,
+        ),
+        (
+            "too large a first window",
+            frame(SETTINGS, 0, 0, &setting(4, 1 << 31)),
+            Breach::FlowControl,
+        ),
+        (
+            "a push of two",
+            frame(SETTINGS, 0, 0, &setting(2, 2)),
+            Breach::Protocol,
+        ),
+        (
+            "frames of 16383",
+            frame(SETTINGS, 0, 0, &setting(5, 16_383)),
+            Breach::Protocol,
+        ),
+        (
+            "frames of 2^24",
+            frame(SETTINGS, 0, 0, &setting(5, 1 << 24)),
+            Breach::Protocol,
+        ),
+        (
+            "an index of zero",
+            frame(HEADERS, WHOLE, 1, &[0x80]),
+            Breach::Compression,
+        ),
+        (
+            "a head after the end",
+            with(&whole, whole.clone()),
+            Breach::StreamClosed,
+        ),
+        (
+            "data after the end",
+            with(&whole, frame(DATA, 0, 1, b"x")),
+            Breach::StreamClosed,
+        ),
         (
             "data after a reset",
-            with(&open, [frame(RST_STREAM, 0, 1, &[0; 4]), frame(DATA, 0, 1, b"x")].concat()),
+            with(
+                &open,
+                [frame(RST_STREAM, 0, 1, &[0; 4]), frame(DATA, 0, 1, b"x")].concat(),
+            ),
             Breach::StreamClosed,
         ),
         (
             "a head on a stream left out",
-            with(&frame(HEADERS, WHOLE, 5, &get()), frame(HEADERS, WHOLE, 3, &get())),
+            with(
+                &frame(HEADERS, WHOLE, 5, &get()),
+                frame(HEADERS, WHOLE, 3, &get()),
+            ),
             Breach::Protocol,
         ),
         (
@@ -213,14 +334,16 @@ fn what_is_wrong_with_a_stream_ends_the_stream() {
     peer.give(&frame(WINDOW_UPDATE, 0, 1, &[0; 4])).unwrap();
     peer.was_reset(1, Reason::PROTOCOL_ERROR);
     peer.request(3, END_HEADERS);
-    peer.give(&frame(WINDOW_UPDATE, 0, 3, &[0x7f, 255, 255, 255])).unwrap();
+    peer.give(&frame(WINDOW_UPDATE, 0, 3, &[0x7f, 255, 255, 255]))
+        .unwrap();
     peer.was_reset(3, Reason::FLOW_CONTROL_ERROR);
     let opening = peer.request(5, END_HEADERS);
     let event = peer.give(&frame(HEADERS, WHOLE, 5, &block(&[(":path", "/")])));
     assert!(matches!(event, Ok(Event::Closed(key)) if key == opening.key));
     peer.was_reset(5, Reason::PROTOCOL_ERROR);
     peer.request(7, END_HEADERS);
-    peer.give(&frame(HEADERS, END_HEADERS, 7, &block(&[("x", "y")]))).unwrap();
+    peer.give(&frame(HEADERS, END_HEADERS, 7, &block(&[("x", "y")])))
+        .unwrap();
     peer.was_reset(7, Reason::PROTOCOL_ERROR);
     let malformed = block(&[&GET[..], &[("a b", "1")]].concat());
     let event = peer.give(&frame(HEADERS, WHOLE, 9, &malformed));
@@ -231,13 +354,23 @@ fn what_is_wrong_with_a_stream_ends_the_stream() {
 
 #[test]
 fn bodies_are_as_long_as_they_say_and_windows_allow() {
-    let mut peer = Peer::new(Settings { stream_window: 100_000, connection_window: 300_000, ..Settings::default() });
+    let mut peer = Peer::new(Settings {
+        stream_window: 100_000,
+        connection_window: 300_000,
+        ..Settings::default()
+    });
     peer.give(&frame(SETTINGS, ACK, 0, &[])).unwrap();
     let post = block(&[&GET[..], &[("content-length", "5")]].concat());
     for (stream, data, is_right) in [(1, "123", false), (3, "1234567", false), (5, "12345", true)] {
         peer.give(&frame(HEADERS, END_HEADERS, stream, &post)).unwrap();
-        let event = peer.give(&frame(DATA, END_STREAM, stream, data.as_bytes())).unwrap();
-        assert_eq!(matches!(event, Event::Data { is_last: true, .. }), is_right, "{data}");
+        let event = peer
+            .give(&frame(DATA, END_STREAM, stream, data.as_bytes()))
+            .unwrap();
+        assert_eq!(
+            matches!(event, Event::Data { is_last: true, .. }),
+            is_right,
+            "{data}"
+        );
     }
     peer.sent();
     // Padding is given back at once, and data when it was consumed: by halves of the window.
@@ -255,7 +388,11 @@ fn bodies_are_as_long_as_they_say_and_windows_allow() {
     assert_eq!(peer.sent(), []);
     peer.give(&frame(DATA, 0, 7, &[0; 16_384])).unwrap();
     peer.connection.consumed(key, 16_384);
-    let given: Vec<_> = peer.sent().into_iter().map(|(kind, _, stream, _)| (kind, stream)).collect();
+    let given: Vec<_> = peer
+        .sent()
+        .into_iter()
+        .map(|(kind, _, stream, _)| (kind, stream))
+        .collect();
     assert_eq!(given, [(WINDOW_UPDATE, 7)]);
     // Nobody consumes this.
     let flood = (0..7).map(|_| peer.give(&frame(DATA, 0, 7, &[0; 16_384])));
@@ -291,13 +428,20 @@ fn streams_we_ended_may_go_on_for_a_while() {
     peer.was_reset(1, Reason::NO_ERROR);
     peer.give(&frame(DATA, 0, 1, b"still")).unwrap();
     peer.give(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9])).unwrap();
-    peer.give(&frame(HEADERS, WHOLE, 1, &block(&[("x", "y")]))).unwrap();
-    assert_eq!(peer.give(&frame(DATA, 0, 1, b"x")).unwrap_err(), Breach::StreamClosed);
+    peer.give(&frame(HEADERS, WHOLE, 1, &block(&[("x", "y")])))
+        .unwrap();
+    assert_eq!(
+        peer.give(&frame(DATA, 0, 1, b"x")).unwrap_err(),
+        Breach::StreamClosed
+    );
 }
 
 #[test]
 fn requests_beyond_the_number_are_refused_and_the_table_kept() {
-    let mut peer = Peer::new(Settings { max_streams: 1, ..Settings::default() });
+    let mut peer = Peer::new(Settings {
+        max_streams: 1,
+        ..Settings::default()
+    });
     let key = peer.request(1, WHOLE).key;
     // It adds to the table all the same.
     let adds = [get(), vec![0x40, 1, b'x', 1, b'y']].concat();
@@ -306,7 +450,8 @@ fn requests_beyond_the_number_are_refused_and_the_table_kept() {
     assert_eq!(peer.connection.take_refused(), 1);
     peer.connection.head(key, 200, true, |_| {});
     peer.connection.release(key);
-    peer.give(&frame(HEADERS, WHOLE, 5, &[get(), vec![0xbe]].concat())).unwrap();
+    peer.give(&frame(HEADERS, WHOLE, 5, &[get(), vec![0xbe]].concat()))
+        .unwrap();
     assert_eq!(peer.head.headers.find(b"x"), Some(&b"y"[..]));
 }
 
@@ -320,7 +465,10 @@ fn the_end_leaves_room_for_what_is_on_its_way() {
     let late = peer.request(3, WHOLE).key;
     peer.give(&frame(PING, ACK, 0, &sent[1].3)).unwrap();
     assert_eq!(peer.sent(), [(GOAWAY, 0, 0, vec![0, 0, 0, 3, 0, 0, 0, 0])]);
-    assert!(matches!(peer.give(&frame(HEADERS, WHOLE, 5, &get())), Ok(Event::Nothing)));
+    assert!(matches!(
+        peer.give(&frame(HEADERS, WHOLE, 5, &get())),
+        Ok(Event::Nothing)
+    ));
     for key in [key, late] {
         assert!(!peer.connection.is_over());
         peer.connection.head(key, 200, true, |_| {});
@@ -331,7 +479,12 @@ fn the_end_leaves_room_for_what_is_on_its_way() {
 
 #[test]
 fn floods_are_breaches() {
-    let few = Settings { max_control: 10, max_resets: 3, max_malformed: 3, ..Settings::default() };
+    let few = Settings {
+        max_control: 10,
+        max_resets: 3,
+        max_malformed: 3,
+        ..Settings::default()
+    };
     let flood = |first: &[u8], again: &dyn Fn(u32) -> Vec<u8>| {
         let mut peer = Peer::new(few.clone());
         peer.give(first).unwrap();
@@ -342,11 +495,29 @@ fn floods_are_breaches() {
     assert_eq!(flood(b"", &|_| frame(PING, 0, 0, &[0; 8])), Some(Breach::Control));
     assert_eq!(flood(b"", &|_| frame(77, 0, 0, b"?")), Some(Breach::Control));
     assert_eq!(flood(&body, &|_| frame(DATA, 0, 1, b"")), Some(Breach::Control));
-    assert_eq!(flood(&body, &|_| frame(DATA, PADDED, 1, &[1, 0])), Some(Breach::Control));
-    assert_eq!(flood(&open, &|_| frame(CONTINUATION, 0, 1, b"")), Some(Breach::Control));
+    assert_eq!(
+        flood(&body, &|_| frame(DATA, PADDED, 1, &[1, 0])),
+        Some(Breach::Control)
+    );
+    assert_eq!(
+        flood(&open, &|_| frame(CONTINUATION, 0, 1, b"")),
+        Some(Breach::Control)
+    );
     let fields = [0x10, 1, b'x', 1, b'y'].repeat(1000);
-    assert_eq!(flood(&open, &|_| frame(CONTINUATION, 0, 1, &fields)), Some(Breach::Head));
-    let reset = |i| [frame(HEADERS, WHOLE, 2 * i + 1, &get()), frame(RST_STREAM, 0, 2 * i + 1, &[0; 4])].concat();
+    assert_eq!(
+        flood(&open, &|_| frame(CONTINUATION, 0, 1, &fields)),
+        Some(Breach::Head)
+    );
+    let reset = |i| {
+        [
+            frame(HEADERS, WHOLE, 2 * i + 1, &get()),
+            frame(RST_STREAM, 0, 2 * i + 1, &[0; 4]),
+        ]
+        .concat()
+    };
     assert_eq!(flood(b"", &reset), Some(Breach::Resets));
-    assert_eq!(flood(b"", &|i| frame(HEADERS, WHOLE, 2 * i + 1, &[0x82])), Some(Breach::Malformed));
+    assert_eq!(
+        flood(b"", &|i| frame(HEADERS, WHOLE, 2 * i + 1, &[0x82])),
+        Some(Breach::Malformed)
+    );
 }

@@ -117,7 +117,8 @@ impl Encoder {
             404 => out.push(0x8d),
             500 => out.push(0x8e),
             _ => {
-                let digits = [status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
+                let digits =
+                    [status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
                 self.named(out, 8, b":status", &digits);
             }
         }
@@ -126,27 +127,25 @@ impl Encoder {
     /// Adds a field; its name in lower case, whatever case it has.
     pub fn field(&mut self, out: &mut Vec<u8>, known: Option<Known>, name: &[u8], value: &[u8]) {
         let mut lower = [0; LONGEST_NAME];
-        let (name, index) = match known {
+        let (name, index) = if let Some(known) = known {
             // Below 64: their numbers are bits of a word.
-            Some(known) => (known.as_str().as_bytes(), STATIC_NAMES[known as usize]),
-            None => {
-                let Some(lower) = lower.get_mut(..name.len()) else {
-                    literal(out, PLAIN, 0, &name.to_ascii_lowercase(), value);
-                    return;
-                };
-                lower.copy_from_slice(name);
-                lower.make_ascii_lowercase();
-                (&*lower, 0)
-            }
+            (known.as_str().as_bytes(), STATIC_NAMES[known as usize])
+        } else if let Some(lower) = lower.get_mut(..name.len()) {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+            (&*lower, 0)
+        } else {
+            return literal(out, PLAIN, 0, &name.to_ascii_lowercase(), value);
         };
         if known.is_some_and(|known| SECRETS.contains(known)) {
             return literal(out, NEVER, usize::from(index), name, value);
         }
         if known.is_some_and(|known| UNIQUE.contains(known)) {
             let seed = hash(0, name);
-            return match self.find_name(seed, name) {
-                Some(index) => literal(out, PLAIN, index, name, value),
-                None => self.add(out, 0, seed, seed, name, value),
+            return if let Some(index) = self.find_name(seed, name) {
+                literal(out, PLAIN, index, name, value);
+            } else {
+                self.add(out, 0, seed, seed, name, value);
             };
         }
         self.named(out, usize::from(index), name, value);

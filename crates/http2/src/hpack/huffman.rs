@@ -128,8 +128,7 @@ pub(super) fn decode(mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// The symbol of more than eight bits that the bits begin with, and its length.
 fn long(bits: u64) -> Option<(u16, u32)> {
-    for length in LOOK as usize + 1..=LONGEST {
-        let (first, place, count) = BY_LENGTH[length];
+    for (length, &(first, place, count)) in BY_LENGTH.iter().enumerate().skip(LOOK as usize + 1) {
         let code = (bits >> (64 - length)) as u32;
         if let Some(nth) = code.checked_sub(first)
             && nth < u32::from(count)
@@ -143,7 +142,10 @@ fn long(bits: u64) -> Option<(u16, u32)> {
 
 /// Bytes that `bytes` take when encoded.
 pub(super) fn encoded_len(bytes: &[u8]) -> usize {
-    let bits: usize = bytes.iter().map(|byte| usize::from(LENGTHS[usize::from(*byte)])).sum();
+    let bits: usize = bytes
+        .iter()
+        .map(|byte| usize::from(LENGTHS[usize::from(*byte)]))
+        .sum();
     bits.div_ceil(8)
 }
 
@@ -210,7 +212,13 @@ mod tests {
         assert_eq!(decoded(b""), Some(vec![]));
         assert_eq!(decoded(&[0x07]), Some(vec![b'0']));
         // A zero in it, a byte too many, the end itself, and half a code.
-        for bad in [&[0x06][..], &[0x07, 0xff], &[0xff], &[0xff; 4], &[0xff, 0xff, 0xff, 0xfc]] {
+        for bad in [
+            &[0x06][..],
+            &[0x07, 0xff],
+            &[0xff],
+            &[0xff; 4],
+            &[0xff, 0xff, 0xff, 0xfc],
+        ] {
             assert_eq!(decoded(bad), None, "{bad:?}");
         }
     }

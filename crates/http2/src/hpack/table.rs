@@ -78,7 +78,7 @@ impl Table {
     /// Adds an entry, and lets go of the oldest as needed: of all, if it is too large itself (RFC 7541 4.4).
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         let size = name.len() + value.len() + OVERHEAD;
-        self.evict(self.most.checked_sub(size).unwrap_or_default());
+        self.evict(self.most.saturating_sub(size));
         if size > self.most {
             return;
         }

@@ -21,7 +21,9 @@ fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Fields, Broken> {
 }
 
 fn fields(list: &[(&str, &str)]) -> Fields {
-    list.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    list.iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()))
+        .collect()
 }
 
 #[test]
@@ -47,7 +49,10 @@ fn single_fields_are_those_of_the_appendix() {
             ("custom-key", "custom-header"),
         ),
         ("040c 2f73 616d 706c 652f 7061 7468", (":path", "/sample/path")),
-        ("1008 7061 7373 776f 7264 0673 6563 7265 74", ("password", "secret")),
+        (
+            "1008 7061 7373 776f 7264 0673 6563 7265 74",
+            ("password", "secret"),
+        ),
         ("82", (":method", "GET")),
     ] {
         assert_eq!(decode(&mut Decoder::default(), &hex(block)), Ok(fields(&[field])));
@@ -83,7 +88,11 @@ fn requests_are_those_of_the_appendix() {
         ],
     ] {
         let mut decoder = Decoder::default();
-        for ((block, expected), size) in blocks.iter().zip([&first[..], &second, &third]).zip([57, 110, 164]) {
+        for ((block, expected), size) in blocks
+            .iter()
+            .zip([&first[..], &second, &third])
+            .zip([57, 110, 164])
+        {
             assert_eq!(decode(&mut decoder, &hex(block)), Ok(fields(expected)));
             assert_eq!(decoder.table().size(), size);
         }
@@ -105,7 +114,10 @@ fn responses_are_those_of_the_appendix() {
         head("200", late),
         vec![
             ("content-encoding", "gzip"),
-            ("set-cookie", "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1"),
+            (
+                "set-cookie",
+                "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
+            ),
         ],
     ]
     .concat();
@@ -123,8 +135,10 @@ fn responses_are_those_of_the_appendix() {
         third
     };
     let mut decoder = Decoder::default();
-    for ((block, expected), size) in
-        blocks.iter().zip([head("302", early), head("307", early), third]).zip([222, 222, 215])
+    for ((block, expected), size) in blocks
+        .iter()
+        .zip([head("302", early), head("307", early), third])
+        .zip([222, 222, 215])
     {
         assert_eq!(decode(&mut decoder, &hex(block)), Ok(fields(&expected)));
         assert_eq!(decoder.table().size(), size);
@@ -144,9 +158,16 @@ fn what_cannot_be_read_is_refused() {
         ("half a literal", "41"),
         ("padding of zeros", "0081 0000"),
     ] {
-        assert_eq!(decode(&mut Decoder::default(), &hex(block)), Err(Broken), "{what}");
+        assert_eq!(
+            decode(&mut Decoder::default(), &hex(block)),
+            Err(Broken),
+            "{what}"
+        );
     }
-    assert_eq!(decode(&mut Decoder::default(), &hex("20 3fe11f 82")).map(|f| f.len()), Ok(1));
+    assert_eq!(
+        decode(&mut Decoder::default(), &hex("20 3fe11f 82")).map(|f| f.len()),
+        Ok(1)
+    );
 }
 
 fn encode(encoder: &mut Encoder, list: &[(&str, &str)]) -> Vec<u8> {
@@ -154,7 +175,12 @@ fn encode(encoder: &mut Encoder, list: &[(&str, &str)]) -> Vec<u8> {
     encoder.begin(&mut out);
     encoder.status(&mut out, 200);
     for (name, value) in list {
-        encoder.field(&mut out, Known::of(name.as_bytes()), name.as_bytes(), value.as_bytes());
+        encoder.field(
+            &mut out,
+            Known::of(name.as_bytes()),
+            name.as_bytes(),
+            value.as_bytes(),
+        );
     }
     out
 }
@@ -183,7 +209,11 @@ fn what_is_sent_again_gets_short_and_stays_right() {
     // Status, type, server and date, the cookie in full, the id behind its name.
     assert_eq!(lengths[3], 4 + (2 + 1 + 6 + 1 - 1) + (1 + 2 + 36), "{lengths:?}");
     // Secrets are marked as never to be kept.
-    assert!(encode(&mut encoder, &[("set-cookie", "s")]).windows(3).any(|w| w == [0x1f, 55 - 15, 1]));
+    assert!(
+        encode(&mut encoder, &[("set-cookie", "s")])
+            .windows(3)
+            .any(|w| w == [0x1f, 55 - 15, 1])
+    );
 }
 
 #[test]
@@ -194,7 +224,11 @@ fn sizes_of_the_table_are_obeyed_and_told() {
         encoder.allow(size);
         for round in 0..50 {
             let value = format!("value-{}", round / 3);
-            let list = [("x-some-name", value.as_str()), ("x-other", "same"), ("vary", value.as_str())];
+            let list = [
+                ("x-some-name", value.as_str()),
+                ("x-other", "same"),
+                ("vary", value.as_str()),
+            ];
             let block = encode(&mut encoder, &list);
             assert_eq!(decode(&mut decoder, &block).unwrap()[1..], fields(&list)[..]);
             assert!(decoder.table().size() <= size);

@@ -59,9 +59,9 @@ impl ClientSide for Side {
         if !self.has_begun.get() {
             // A stream that is gone shows itself where it is waited for.
             let mut inner = self.session.inner.borrow_mut();
-            inner
-                .frames
-                .head(self.key, head.status, false, |fields| write::fields(fields, &head.headers));
+            inner.frames.head(self.key, head.status, false, |fields| {
+                write::fields(fields, &head.headers)
+            });
         }
     }
 

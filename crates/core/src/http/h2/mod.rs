@@ -31,6 +31,8 @@ use tasks::Tasks;
 
 /// How often the connection and its requests are looked at by turns before other tasks have theirs.
 const ROUNDS: u32 = 8;
+/// How soon a request must follow the last for the memory of that to be used again. Longer pauses give it back.
+const CLOSELY: Duration = Duration::from_millis(40);
 /// Bytes read before the requests have their turn.
 const GULP: usize = 256 * 1024;
 /// Bytes to be written above which nothing more is read: the client does not take what it asks for.
@@ -352,8 +354,8 @@ where
         }
         self.stage = Stage::Over;
         self.count(breach);
-        self.tasks.clear();
         self.session.inner.borrow_mut().frames.fail(breach);
+        self.tasks.clear();
         self.tasks.connection.wake_by_ref();
         true
     }
@@ -381,6 +383,7 @@ where
         let times = &self.times;
         let (phase, after) = match self.stage {
             _ if is_busy => (Phase::KeepAlive, times.keep_alive),
+            _ if self.tasks.has_memory() => (Phase::Follow, CLOSELY),
             Stage::Open if self.accepted == 0 || is_amid_frame => (Phase::Head, times.first),
             Stage::Open => (Phase::KeepAlive, times.keep_alive),
             Stage::Leaving if has_unsent => (Phase::Write, times.write_idle),
@@ -389,7 +392,9 @@ where
         if self.clock.poll_phase(cx, phase, after).is_pending() {
             return Poll::Pending;
         }
-        if !is_busy {
+        if phase == Phase::Follow {
+            self.tasks.clear();
+        } else if !is_busy {
             if self.stage != Stage::Open {
                 return Poll::Ready(false);
             }
@@ -407,7 +412,10 @@ where
     fn count(&self, breach: Breach) {
         let (why, setting) = match breach {
             Breach::Resets => (Http2Closed::Resets, Some("client.http2.max_resets")),
-            Breach::Control => (Http2Closed::ControlFrames, Some("client.http2.max_control_frames")),
+            Breach::Control => (
+                Http2Closed::ControlFrames,
+                Some("client.http2.max_control_frames"),
+            ),
             Breach::Malformed => (Http2Closed::Malformed, Some("client.http2.max_malformed")),
             Breach::Head => (Http2Closed::Calm, Some("client.limits.head")),
             Breach::FrameSize => (Http2Closed::FrameSize, None),

@@ -164,9 +164,17 @@ impl Inner {
             return self.frames.discard(narrow(data.len()));
         }
         while !data.is_empty() {
-            if mail.pieces.back_mut().is_none_or(|piece| piece.space().is_empty()) {
+            if mail
+                .pieces
+                .back_mut()
+                .is_none_or(|piece| piece.space().is_empty())
+            {
                 let is_small = mail.pieces.is_empty() && data.len() <= SMALL;
-                let piece = if is_small { buffers.small() } else { buffers.large() };
+                let piece = if is_small {
+                    buffers.small()
+                } else {
+                    buffers.large()
+                };
                 mail.pieces.push_back(piece);
             }
             if let Some(piece) = mail.pieces.back_mut() {

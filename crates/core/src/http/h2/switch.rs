@@ -55,8 +55,14 @@ impl End for Client {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         };
         let n = bytes.len().min(room);
-        let sent = bytes.get(..n).is_some_and(|bytes| session.inner.borrow_mut().frames.send(*key, bytes));
-        Poll::Ready(if sent { Ok(n) } else { Err(io::ErrorKind::ConnectionReset.into()) })
+        let sent = bytes
+            .get(..n)
+            .is_some_and(|bytes| session.inner.borrow_mut().frames.send(*key, bytes));
+        Poll::Ready(if sent {
+            Ok(n)
+        } else {
+            Err(io::ErrorKind::ConnectionReset.into())
+        })
     }
 
     /// The connection's driver flushes at the end of each turn.
@@ -67,6 +73,10 @@ impl End for Client {
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Side { session, key, .. } = &*self.0.side;
         let ended = session.inner.borrow_mut().frames.finish(*key);
-        Poll::Ready(if ended { Ok(()) } else { Err(io::ErrorKind::ConnectionReset.into()) })
+        Poll::Ready(if ended {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::ConnectionReset.into())
+        })
     }
 }

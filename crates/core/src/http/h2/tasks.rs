@@ -10,9 +10,6 @@ use std::task::{Context, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// Places that a connection without requests keeps.
-const SPARE: usize = 16;
-
 /// What has something to do.
 #[derive(Default)]
 struct Flags {
@@ -64,9 +61,9 @@ impl Wake for OfRequest {
     }
 }
 
-/// Where a request has its future. The waker stays for the next one: it may at worst be polled for nothing.
+/// Where a request has its future. Memory and waker stay for the next one: that may at worst be polled for nothing.
 struct Place<F> {
-    future: Option<Pin<Box<F>>>,
+    future: Pin<Box<Option<F>>>,
     of: Arc<OfRequest>,
     waker: Waker,
 }
@@ -120,6 +117,11 @@ impl<F: Future<Output = ()>> Tasks<F> {
         !requests.unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// True if it keeps memory for requests.
+    pub fn has_memory(&self) -> bool {
+        !self.places.is_empty()
+    }
+
     /// True if there are no requests.
     pub fn is_empty(&self) -> bool {
         self.free.len() == self.places.len()
@@ -135,7 +137,7 @@ impl<F: Future<Output = ()>> Tasks<F> {
             });
             let waker = of.clone().into();
             self.places.push(Place {
-                future: None,
+                future: Box::pin(None),
                 of,
                 waker,
             });
@@ -143,7 +145,7 @@ impl<F: Future<Output = ()>> Tasks<F> {
         });
         // A place that was free, or the last one.
         let place = &mut self.places[place];
-        place.future = Some(Box::pin(future));
+        place.future.set(Some(future));
         place.waker.wake_by_ref();
     }
 
@@ -159,23 +161,20 @@ impl<F: Future<Output = ()>> Tasks<F> {
                 continue;
             };
             place.of.is_noted.store(false, Ordering::SeqCst);
-            let Some(future) = &mut place.future else {
+            let Some(future) = place.future.as_mut().as_pin_mut() else {
                 continue;
             };
             let mut cx = Context::from_waker(&place.waker);
-            if future.as_mut().poll(&mut cx).is_ready() {
-                place.future = None;
+            if future.poll(&mut cx).is_ready() {
+                place.future.set(None);
                 self.free.push(at);
             }
         }
         self.noted = noted;
-        if self.is_empty() && self.places.len() > SPARE {
-            self.clear();
-        }
         had_some
     }
 
-    /// Ends all requests.
+    /// Ends all requests, and keeps nothing for others.
     pub fn clear(&mut self) {
         self.places = Vec::new();
         self.free = Vec::new();
@@ -227,7 +226,11 @@ mod tests {
             tasks.push(poll_fn(move |cx| {
                 polls.set(polls.get() + 1);
                 last.set(Some(cx.waker().clone()));
-                if polls.get() > 3 { Poll::Ready(()) } else { Poll::Pending }
+                if polls.get() > 3 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
             }));
         }
         assert!(tasks.poll() && polls.get() == 3);
