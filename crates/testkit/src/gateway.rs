@@ -200,14 +200,22 @@ impl Gateway {
     #[track_caller]
     pub fn reload(&self, yaml: &str) {
         self.load(yaml);
-        assert!(!self.is_behind(), "the configuration was refused:\n{}", self.log());
+        assert!(
+            !self.is_behind(),
+            "the configuration was refused:\n{}",
+            self.log()
+        );
     }
 
     /// Offers a bad configuration; fails the test if the gateway takes it.
     #[track_caller]
     pub fn reload_refused(&self, yaml: &str) {
         self.load(yaml);
-        assert!(self.is_behind(), "the bad configuration was taken:\n{}", self.log());
+        assert!(
+            self.is_behind(),
+            "the bad configuration was taken:\n{}",
+            self.log()
+        );
     }
 
     /// Waits until a reload has come to its end that began after the file was written. One that was under way before,

@@ -1,13 +1,11 @@
 //! Endpoints behind TLS: who is believed, who we say we are, and what becomes of connections.
 
-use std::io::Write;
-use std::path::Path;
-
 use gatehouse_testkit::backend::tcp::TcpBackend;
 use gatehouse_testkit::backend::tls::Settings;
-use gatehouse_testkit::temp::TempDir;
+use gatehouse_testkit::temp::{TempDir, replace};
 use gatehouse_testkit::tls::{Authority, Issued, Leaf, TLS12};
 use gatehouse_testkit::{Client, Gateway, H2Backend, HttpBackend, Reply, Response, TlsFront};
+use std::io::Write;
 
 use crate::{gateway, with_upstream};
 
@@ -338,12 +336,6 @@ fn a_bad_file_keeps_what_runs() {
     gateway.wait_log("configuration not changed");
     assert_eq!(get(&gateway).text(), "ok");
     assert_eq!(front.handshakes().len(), 1, "the connection is kept");
-}
-
-fn replace(file: &Path, text: &str) {
-    let new = file.with_extension("new");
-    std::fs::write(&new, text).unwrap();
-    std::fs::rename(&new, file).unwrap();
 }
 
 /// A body without a length ends with the connection: over TLS the end must be said.
