@@ -46,7 +46,7 @@ impl Case {
             self.method
         );
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
         head += "\r\n";
         head.into_bytes()

@@ -315,12 +315,12 @@ fn a_changed_authority_counts_from_the_next_request_on() {
     let mut client = Client::connect(gateway.address());
     assert_eq!(client.get("/").text(), "ok");
     let other = Authority::named("other");
-    replace(&rig.folder.join("ca.pem"), &other.pem());
+    replace(&rig.folder.join("ca.pem"), other.pem());
     gateway.signal("HUP");
     gateway.wait_log("configuration changed");
     // A kept connection would still work; it was made under other settings.
     assert_eq!(client.get("/").code(), "tls_failed");
-    replace(&rig.folder.join("ca.pem"), &rig.authority.pem());
+    replace(&rig.folder.join("ca.pem"), rig.authority.pem());
     gateway.signal("HUP");
     gatehouse_testkit::wait::until("the first authority again", || client.get("/").status == 200);
 }
