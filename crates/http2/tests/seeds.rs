@@ -1,6 +1,12 @@
 //! The seeds of the fuzz targets through the checks behind the targets: whole, cut short, and with bytes changed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::type_complexity,
+    reason = "tests"
+)]
 
 use std::path::Path;
 

@@ -24,15 +24,20 @@ const NOT_COPIED: KnownSet = KnownSet::of(&[
     Known::ContentLength,
 ]);
 
-/// Takes a request's head into ours.
+/// Takes a request's head into ours. That of an extended CONNECT, which names a protocol, becomes a GET.
 pub(in crate::http) fn request(
     parts: &request::Parts,
+    is_extended: bool,
     limits: &HeadLimits,
     head: &mut RequestHead,
 ) -> Result<Declared, HeadError> {
     let is_connect = parts.method == ::http::Method::CONNECT;
+    if is_extended && !is_connect {
+        return Err(HeadError::Malformed(":protocol without CONNECT"));
+    }
     let pseudo = Pseudo {
-        method: parts.method.as_str(),
+        // What an endpoint of HTTP/1.1 is asked with for the same.
+        method: if is_extended { "GET" } else { parts.method.as_str() },
         scheme: parts.uri.scheme_str(),
         authority: parts.uri.authority().map(::http::uri::Authority::as_str),
         path: parts.uri.path_and_query().map(::http::uri::PathAndQuery::as_str),

@@ -1,3 +1,5 @@
+#![allow(clippy::too_many_lines, clippy::large_stack_arrays, reason = "tables of cases, and pieces as large as frames")]
+
 use super::*;
 use crate::Reason;
 use crate::frame::{
@@ -136,7 +138,7 @@ fn heads_too_long_for_a_frame_go_on_in_others() {
     let opening = peer.request(1, WHOLE);
     let long = vec![b'x'; 40_000];
     peer.connection.head(opening.key, 200, true, |fields| {
-        fields.add_known(Known::Server, &long)
+        fields.add_known(Known::Server, &long);
     });
     let sent = peer.sent();
     let kinds: Vec<_> = sent.iter().map(|(kind, flags, ..)| (*kind, *flags)).collect();
