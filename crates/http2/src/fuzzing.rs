@@ -181,6 +181,6 @@ fn answer(connection: &mut Connection<Vec<u8>>, bytes: &[u8], event: Event, head
             connection.release(key);
         }
         Event::Closed(key) => drop(connection.release(key)),
-        Event::Nothing | Event::Room(_) => {}
+        Event::Nothing | Event::Room(_) | Event::RoomOnAll => {}
     }
 }

@@ -98,7 +98,7 @@ async fn serve(mut pipe: DuplexStream) {
                     echo.body.extend_from_slice(bytes);
                     echo.has_all = is_last;
                 }
-                Event::Nothing | Event::Room(_) => {}
+                Event::Nothing | Event::Room(_) | Event::RoomOnAll => {}
                 other => panic!("{other:?}"),
             }
             at += n;

@@ -88,8 +88,10 @@ pub enum Event {
     },
     /// The stream has ended before its time: see [`Connection::closed`].
     Closed(Key),
-    /// There is more room to send on this stream, or perhaps on all of them.
-    Room(Option<Key>),
+    /// There is more room to send on this stream.
+    Room(Key),
+    /// Perhaps there is on all of them.
+    RoomOnAll,
 }
 
 /// The beginning of a request.
@@ -206,11 +208,6 @@ impl<T: Default> Connection<T> {
         }
     }
 
-    /// What the client did that ends the connection. Nothing more is received then.
-    pub fn breach(&self) -> Option<Breach> {
-        self.breach
-    }
-
     /// The caller's own of a stream.
     pub fn data(&mut self, key: Key) -> Option<&mut T> {
         self.streams.get_mut(key).map(|stream| &mut stream.data)
@@ -248,16 +245,9 @@ impl<T: Default> Connection<T> {
     }
 
     fn count(&mut self, seen: Seen) -> Result<(), Breach> {
-        let counted = self.guard.count(seen, self.total(), self.now);
-        if let Err(breach) = counted {
-            self.breach.get_or_insert(breach);
-        }
-        counted
-    }
-
-    /// Bytes sent or about to be.
-    fn total(&self) -> u64 {
-        self.sent + (self.out.len() - self.written) as u64
+        // Bytes sent or about to be.
+        let sent = self.sent + (self.out.len() - self.written) as u64;
+        self.guard.count(seen, sent, self.now)
     }
 }
 

@@ -359,7 +359,8 @@ impl<T: Default> Connection<T> {
             if self.send_window > frame::MAX_WINDOW {
                 return Err(Breach::FlowControl);
             }
-            return Ok(Event::Room(None));
+            // Who waits for it asks when what was gathered is out.
+            return Ok(Event::Nothing);
         }
         let Some(key) = self.streams.find(frame.stream) else {
             return match self.streams.other(frame.stream, false) {
@@ -376,7 +377,7 @@ impl<T: Default> Connection<T> {
         } else if stream.send_window > frame::MAX_WINDOW {
             self.fault(key, Reason::FLOW_CONTROL_ERROR)
         } else {
-            Ok(Event::Room(Some(key)))
+            Ok(Event::Room(key))
         }
     }
 
@@ -417,7 +418,7 @@ impl<T: Default> Connection<T> {
         }
         frame::settings_ack(&mut self.out);
         Ok(if has_room {
-            Event::Room(None)
+            Event::RoomOnAll
         } else {
             Event::Nothing
         })
@@ -437,12 +438,11 @@ impl<T: Default> Connection<T> {
         Ok(Event::Nothing)
     }
 
-    /// Ends a stream for what the client did (RFC 9113 5.4.2).
+    /// Ends a stream for what the client did (RFC 9113 5.4.2). Whatever that is, it is counted: to make us end streams is
+    /// as cheap for a client as to end them itself.
     fn fault(&mut self, key: Key, reason: Reason) -> Result<Event, Breach> {
         self.reset(key, reason);
-        match self.breach {
-            Some(breach) => Err(breach),
-            None => Ok(Event::Closed(key)),
-        }
+        self.count(Seen::Malformed)?;
+        Ok(Event::Closed(key))
     }
 }

@@ -3,7 +3,7 @@
 use gatehouse_http1::{Field, Known};
 
 use super::receive::PING;
-use super::{Breach, Closed, Connection, Key, Leaving, Seen};
+use super::{Breach, Closed, Connection, Key, Leaving};
 use crate::Reason;
 use crate::frame::{self, HEADER, MAX_PAYLOAD};
 use crate::hpack::Encoder;
@@ -214,10 +214,6 @@ impl<T: Default> Connection<T> {
         }
         self.streams
             .end(key, |stream| stream.closed = Some(Closed::ByUs(reason)));
-        if reason == Reason::PROTOCOL_ERROR {
-            // A breach is noted, and found by whoever looks next.
-            let _ = self.count(Seen::Malformed);
-        }
     }
 
     /// Lets go of a stream, which ends here if it is not over: without an error, if only the request was not whole.

@@ -1,4 +1,8 @@
-#![allow(clippy::too_many_lines, clippy::large_stack_arrays, reason = "tables of cases, and pieces as large as frames")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::large_stack_arrays,
+    reason = "tables of cases, and pieces as large as frames"
+)]
 
 use super::*;
 use crate::Reason;

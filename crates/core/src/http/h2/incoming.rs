@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use gatehouse_http1::{Declared, Headers, ResponseHead};
 use gatehouse_http2::{Closed, Key, Reason};
 
@@ -19,7 +20,7 @@ use crate::exchange::ClientSide;
 use crate::failure::{Code, Failure};
 use crate::http::h1::{body_failure, too_slow};
 use crate::http::reserved::Reserved;
-use crate::io::{Buffer, Clock, Pace, Phase};
+use crate::io::{Clock, Pace, Phase};
 use crate::plan::ClientPlan;
 
 /// The client's side of one exchange. The stream is let go of with it.
@@ -60,7 +61,7 @@ impl ClientSide for Side {
             // A stream that is gone shows itself where it is waited for.
             let mut inner = self.session.inner.borrow_mut();
             inner.frames.head(self.key, head.status, false, |fields| {
-                write::fields(fields, &head.headers)
+                write::fields(fields, &head.headers);
             });
         }
     }
@@ -73,7 +74,7 @@ impl ClientSide for Side {
 /// The pieces of what the client sends on a stream.
 pub(super) struct Pieces {
     pub side: Rc<Side>,
-    current: Option<Buffer>,
+    current: Bytes,
     /// True once nothing follows what is at hand.
     pub ended: bool,
 }
@@ -82,25 +83,23 @@ impl Pieces {
     pub fn new(side: Rc<Side>) -> Self {
         Self {
             side,
-            current: None,
+            current: Bytes::new(),
             ended: false,
         }
     }
 
     /// The bytes at hand.
     pub fn data(&self) -> &[u8] {
-        self.current.as_ref().map_or(&[], Buffer::data)
+        &self.current
     }
 
     /// Takes `n` of the bytes at hand: the client gets room for as many.
     pub fn consume(&mut self, n: usize) {
-        let Some(current) = &mut self.current else {
-            return;
-        };
-        let n = n.min(current.len());
-        current.consume(n);
-        if current.is_empty() {
-            self.current = None;
+        let n = n.min(self.current.len());
+        self.current.advance(n);
+        if self.current.is_empty() {
+            // Its memory is of use to others.
+            self.current = Bytes::new();
         }
         self.side.session.consumed(self.side.key, n);
     }
@@ -109,9 +108,9 @@ impl Pieces {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, Option<Headers>), Failure>> {
         let Side { session, key, .. } = &*self.side;
         Poll::Ready(match ready!(session.poll_arrived(cx, *key)) {
-            Arrived::Piece(piece) => {
-                let n = piece.len();
-                self.current = Some(piece);
+            Arrived::Bytes(bytes) => {
+                let n = bytes.len();
+                self.current = bytes.into();
                 self.ended = session.has_all(*key);
                 Ok((n, None))
             }
@@ -129,8 +128,7 @@ impl Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let at_hand = self.current.as_ref().map_or(0, Buffer::len);
-        self.side.session.unwanted(self.side.key, at_hand);
+        self.side.session.unwanted(self.side.key, self.current.len());
     }
 }
 

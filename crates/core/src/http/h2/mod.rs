@@ -264,11 +264,12 @@ where
                 }
                 Event::Data { key, data, is_last } => {
                     let data = bytes.get(data).unwrap_or_default();
-                    inner.deliver(&worker.buffers, key, data, is_last);
+                    inner.deliver(key, data, is_last);
                 }
                 Event::Trailers { key, trailers } => inner.deliver_trailers(key, trailers),
-                Event::Closed(key) | Event::Room(Some(key)) => inner.stir(key),
-                Event::Room(None) => inner.stir_writers(),
+                Event::Closed(key) => inner.stir(key),
+                Event::Room(key) => inner.stir_writer(key),
+                Event::RoomOnAll => inner.stir_writers(),
             }
             at += n;
         };
@@ -326,10 +327,6 @@ where
 
     /// Tells the client to go, if it must. True if that is new.
     fn must_change(&mut self) -> bool {
-        let breach = self.session.inner.borrow().frames.breach();
-        if let Some(breach) = breach {
-            return self.expel(breach);
-        }
         let (worker, connection) = (&self.session.worker, &self.session.connection);
         let must = worker.is_draining() || connection.listener.is_draining() || self.accepted >= self.most;
         must && self.leave()

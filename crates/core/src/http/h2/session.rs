@@ -12,14 +12,14 @@ use gatehouse_http1::{BodyError, Headers};
 use gatehouse_http2::{Closed, Connection as Frames, Key, Reason, Room};
 
 use crate::exchange::Connection;
-use crate::io::{Buffer, BufferPool, SMALL};
 use crate::worker::Worker;
 
 /// What has arrived for a request, and who waits for more.
 #[derive(Default)]
 pub(super) struct Mail {
-    pieces: VecDeque<Buffer>,
-    /// Nothing comes behind the pieces.
+    /// Bytes that nobody has taken: a window of them at most.
+    bytes: Vec<u8>,
+    /// Nothing comes behind them.
     has_all: bool,
     trailers: Option<Result<Headers, BodyError>>,
     /// Nobody will read it.
@@ -32,7 +32,7 @@ pub(super) struct Mail {
 
 /// What there is of a body.
 pub(super) enum Arrived {
-    Piece(Buffer),
+    Bytes(Vec<u8>),
     /// The end, perhaps with trailers.
     End(Option<Result<Headers, BodyError>>),
     Closed(Closed),
@@ -73,8 +73,8 @@ impl Session {
         let Some(mail) = inner.frames.data(key) else {
             return Poll::Ready(Arrived::End(None));
         };
-        if let Some(piece) = mail.pieces.pop_front() {
-            return Poll::Ready(Arrived::Piece(piece));
+        if !mail.bytes.is_empty() {
+            return Poll::Ready(Arrived::Bytes(std::mem::take(&mut mail.bytes)));
         }
         if mail.has_all {
             return Poll::Ready(Arrived::End(mail.trailers.take()));
@@ -87,7 +87,7 @@ impl Session {
     pub fn has_all(&self, key: Key) -> bool {
         let mut inner = self.inner.borrow_mut();
         let mail = inner.frames.data(key);
-        mail.is_some_and(|mail| mail.has_all && mail.pieces.is_empty() && mail.trailers.is_none())
+        mail.is_some_and(|mail| mail.has_all && mail.bytes.is_empty() && mail.trailers.is_none())
     }
 
     /// The client gets room for more of a request.
@@ -102,7 +102,7 @@ impl Session {
             return;
         };
         mail.is_unwanted = true;
-        let n = n + mail.pieces.drain(..).map(|piece| piece.len()).sum::<usize>();
+        let n = n + std::mem::take(&mut mail.bytes).len();
         inner.frames.discard(narrow(n));
     }
 
@@ -147,15 +147,14 @@ impl Session {
     pub fn release(&self, key: Key) {
         let mut inner = self.inner.borrow_mut();
         if let Some(mail) = inner.frames.release(key) {
-            let unread = mail.pieces.iter().map(Buffer::len).sum();
-            inner.frames.discard(narrow(unread));
+            inner.frames.discard(narrow(mail.bytes.len()));
         }
     }
 }
 
 impl Inner {
     /// Puts a piece of a body where its request finds it.
-    pub fn deliver(&mut self, buffers: &Rc<BufferPool>, key: Key, mut data: &[u8], is_last: bool) {
+    pub fn deliver(&mut self, key: Key, data: &[u8], is_last: bool) {
         let Some(mail) = self.frames.data(key) else {
             return self.frames.discard(narrow(data.len()));
         };
@@ -163,29 +162,7 @@ impl Inner {
         if mail.is_unwanted {
             return self.frames.discard(narrow(data.len()));
         }
-        while !data.is_empty() {
-            if mail
-                .pieces
-                .back_mut()
-                .is_none_or(|piece| piece.space().is_empty())
-            {
-                let is_small = mail.pieces.is_empty() && data.len() <= SMALL;
-                let piece = if is_small {
-                    buffers.small()
-                } else {
-                    buffers.large()
-                };
-                mail.pieces.push_back(piece);
-            }
-            if let Some(piece) = mail.pieces.back_mut() {
-                let space = piece.space();
-                let (now, then) = data.split_at(space.len().min(data.len()));
-                // As long as `now` is.
-                space[..now.len()].copy_from_slice(now);
-                piece.filled(now.len());
-                data = then;
-            }
-        }
+        mail.bytes.extend_from_slice(data);
         wake(&mut mail.reader);
     }
 
@@ -202,6 +179,13 @@ impl Inner {
     pub fn stir(&mut self, key: Key) {
         if let Some(mail) = self.frames.data(key) {
             wake(&mut mail.reader);
+            wake(&mut mail.writer);
+        }
+    }
+
+    /// A stream has room for more.
+    pub fn stir_writer(&mut self, key: Key) {
+        if let Some(mail) = self.frames.data(key) {
             wake(&mut mail.writer);
         }
     }
