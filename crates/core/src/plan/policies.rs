@@ -143,7 +143,13 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
     match (kind.compile)(settings, &mut policy) {
         Ok(policy) => Some(policy),
         Err(diagnostics) => {
-            cx.diagnostics.extend(diagnostics);
+            for one in diagnostics {
+                // What several policies share, such as a store, is told once.
+                let is_told = |told: &Diagnostic| told.path == one.path && told.message == one.message;
+                if !cx.diagnostics.iter().any(is_told) {
+                    cx.diagnostics.push(one);
+                }
+            }
             None
         }
     }

@@ -8,6 +8,7 @@ pub mod basic;
 mod bearer;
 pub mod certificate;
 pub mod combine;
+pub mod directory;
 mod fetch;
 pub mod introspection;
 pub mod jose;
