@@ -39,16 +39,17 @@ listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
 stores: {{ shared: {{ redis: {{ addresses: ["{address}"], timeout: 5s, retry: 50ms }} }} }}
 consumers: {{ own: {{ tier: document, credentials: {{ keys: [ {{ id: own, sha256: "{}" }} ] }} }} }}
 consumers_from: {{ redis: {{ store: shared, {settings} }} }}
+named_policies: {{ name: {{ headers: {{ response: {{ set: {{ X-Name: "${{consumer.name}} ${{consumer.tier}} ${{identity.scopes}}" }} }} }} }} }}
 routes:
-  keys: {{ match: {{ path: /keys }}, policies: [ {{ key_auth: {{}} }}, &name {{ headers: {{ response: {{ set: {{ X-Name: "${{consumer.name}} ${{consumer.tier}} ${{identity.scopes}}" }} }} }} }} ], reply: {{ body: hello }} }}
-  passwords: {{ match: {{ path: /passwords }}, policies: [ {{ basic_auth: {{}} }}, *name ], reply: {{ body: hello }} }}
+  keys: {{ match: {{ path: /keys }}, policies: [ {{ key_auth: {{}} }}, {{ use: name }} ], reply: {{ body: hello }} }}
+  passwords: {{ match: {{ path: /passwords }}, policies: [ {{ basic_auth: {{}} }}, {{ use: name }} ], reply: {{ body: hello }} }}
   tokens:
     match: {{ path: /tokens }}
     policies:
       - jwt: {{ issuers: [ {{ issuer: "https://issuer.test", audiences: [orders], keys: [ {{ secret: "{SECRET}" }} ] }} ], require_consumer: true }}
-      - *name
+      - use: name
     reply: {{ body: hello }}
-  either: {{ match: {{ path: /either }}, policies: [ {{ authenticate: {{ any: [ {{ key_auth: {{}} }}, {{ basic_auth: {{}} }} ] }} }}, *name ], reply: {{ body: hello }} }}
+  either: {{ match: {{ path: /either }}, policies: [ {{ authenticate: {{ any: [ {{ key_auth: {{}} }}, {{ basic_auth: {{}} }} ] }} }}, {{ use: name }} ], reply: {{ body: hello }} }}
 "#,
         sha256("own-key")
     )
