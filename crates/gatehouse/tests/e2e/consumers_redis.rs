@@ -80,7 +80,7 @@ fn consumers_are_found_changed_and_removed() {
     let mut client = Client::connect(gateway.address());
     let mut ask = |key: &str| by_key(&mut client, key);
     assert_eq!(ask("acme-key"), (200, "acme gold read".to_owned()));
-    assert_eq!(ask("own-key"), (200, "own document ".to_owned()));
+    assert_eq!(ask("own-key"), (200, "own document".to_owned()));
     assert_eq!(ask("nobody-has-it").0, 401);
     // One that was refused just now is let in once it is there.
     put(&redis, "late", "free", "nobody-has-it");
@@ -243,7 +243,7 @@ fn passwords_and_subjects_are_found_there() {
             answer.header("x-name").unwrap_or_default().to_owned(),
         )
     };
-    let acme = (200, "acme gold ".to_owned());
+    let acme = (200, "acme gold".to_owned());
     // jo:U*U, twice: then it is remembered.
     assert_eq!(ask("/passwords", "Basic am86VSpV"), acme);
     assert_eq!(ask("/passwords", "Basic am86VSpV"), acme);

@@ -63,9 +63,8 @@ pub struct Method {
     pub http_signature: Option<HttpSignature>,
     /// The certificate of the client.
     pub certificate_auth: Option<CertificateAuth>,
-    /// Not allowed: read so that it can be told.
+    /// Not here: a named policy cannot be a part of another. Write its settings out.
     #[serde(skip_serializing)]
-    #[schemars(skip)]
     r#use: Option<String>,
 }
 
