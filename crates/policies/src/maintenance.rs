@@ -89,9 +89,10 @@ struct Down {
 impl Down {
     fn decide(&self, ex: &Exchange) -> Outcome {
         let fields = &ex.request.head.headers;
-        let is_once = |name: &Box<str>| fields.find_all(name.as_bytes()).nth(1).is_none();
-        let by_headers =
-            !self.names.is_empty() && self.allow_headers.hold(fields) && self.names.iter().all(is_once);
+        let is_once = |name: &str| fields.find_all(name.as_bytes()).nth(1).is_none();
+        let by_headers = !self.names.is_empty()
+            && self.allow_headers.hold(fields)
+            && self.names.iter().all(|name| is_once(name));
         if !self.enabled || by_headers || self.allow.have(ex.client.ip) {
             return Ok(Verdict::Continue);
         }

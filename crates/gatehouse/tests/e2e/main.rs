@@ -20,6 +20,7 @@ mod cli;
 mod concurrency;
 mod consumers_file;
 mod consumers_redis;
+mod csrf;
 mod dns;
 mod drain;
 mod early_response;

@@ -226,17 +226,13 @@ impl<T: Send + Sync + 'static> Directory<T> {
                     };
                     self.found.put(hash, kept);
                 }
-                match what {
-                    Some(what) => {
-                        self.counts.found.add_shared(1);
-                        Answer::Found(what)
-                    }
-                    None => {
-                        self.missing.put(hash, now + self.times.missing);
-                        self.counts.missing.add_shared(1);
-                        Answer::Missing
-                    }
+                if let Some(what) = what {
+                    self.counts.found.add_shared(1);
+                    return Answer::Found(what);
                 }
+                self.missing.put(hash, now + self.times.missing);
+                self.counts.missing.add_shared(1);
+                Answer::Missing
             }
             Err(_) => self.without(self.found.get(hash), now),
         }

@@ -144,8 +144,8 @@ impl Authentication {
     /// without it the service would take the caller for another.
     fn tell(&self, ex: &mut Exchange) -> Result<(), Failure> {
         let scopes = ex.identity.as_ref().map(|identity| &identity.proof.scopes);
-        let is_unclear = |scope: &Box<str>| scope.contains([',', ' ']);
-        if self.tells_scopes && scopes.is_some_and(|scopes| scopes.iter().any(is_unclear)) {
+        let is_unclear = |scope: &str| scope.contains([',', ' ']);
+        if self.tells_scopes && scopes.is_some_and(|scopes| scopes.iter().any(|scope| is_unclear(scope))) {
             // It would read as several.
             let why = "What the credential says cannot be passed on";
             return Err(

@@ -63,7 +63,9 @@ impl<V: Clone> Cache<V> {
             let [first, second] = &self.hashers;
             let mut hasher = if half == 0 { first } else { second }.build_hasher();
             hasher.write(self.salts.get(half).map_or(&[], |salt| salt.as_slice()));
-            parts.iter().for_each(|part| hasher.write(part));
+            for part in parts {
+                hasher.write(part);
+            }
             hasher.finish()
         });
         (u128::from(high) << 64) | u128::from(low)

@@ -73,7 +73,16 @@ impl Shared {
         let until = Instant::now() + wait;
         let (mut pause, mut has_waited) = (FIRST_LOOK, false);
         loop {
-            let found = self.store.set_if_absent(&name, &claim, self.lease).await?;
+            let found = match self.store.set_if_absent(&name, &claim, self.lease).await {
+                Ok(found) => found,
+                Err(why) => {
+                    // It may have been taken all the same; nobody is to wait for it.
+                    let store = self.store.clone();
+                    self.background
+                        .spawn(async move { store.release(&name, &claim).await });
+                    return Err(why);
+                }
+            };
             let Some(value) = found else {
                 return Ok((Claimed::Ours(self.lease(name, claim)), has_waited));
             };

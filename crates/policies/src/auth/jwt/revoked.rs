@@ -248,9 +248,9 @@ impl Stream {
         if count(values) <= self.most {
             return;
         }
-        values
-            .iter_mut()
-            .for_each(|values| values.retain(|_, until| now < *until));
+        for values in values.iter_mut() {
+            values.retain(|_, until| now < *until);
+        }
         let surplus = count(values).saturating_sub(self.most);
         if surplus == 0 {
             return;
