@@ -86,12 +86,11 @@ fn a_request_shows_its_token_twice() {
 fn a_form_may_have_the_token() {
     let backend = HttpBackend::start();
     let gateway = gateway(&config(&backend, "field: csrf, max_form: 200")).start();
-    let mut client = Client::connect(gateway.address());
-    let good = token(&client.get("/"));
+    let good = token(&client::get(gateway.address(), "/"));
     let cookie = format!("csrf_token={good}");
-    let mut send = |kind: &str, body: String| {
+    let send = |kind: &str, body: String| {
         let request = Request::post("/", body).header("Cookie", &cookie);
-        client.send(&request.header("Content-Type", kind)).status
+        client::once(gateway.address(), &request.header("Content-Type", kind)).status
     };
     let form = "application/x-www-form-urlencoded; charset=utf-8";
     assert_eq!(send(form, format!("a=1&csrf={good}&b=2")), 200);
