@@ -139,7 +139,7 @@ fn records_that_cannot_be_used_are_nobody() {
             "e",
             format!(r#"{{"name":"e","tier":"{}"}}"#, "x".repeat(70_000)),
         ),
-        (&"nobody", "f\u{1}", "{}".to_owned()),
+        ("nobody", "f\u{1}", "{}".to_owned()),
     ] {
         redis.ask(&["SET", &format!("gatehouse:consumer-of:key:{}", sha256(key)), name]);
         redis.ask(&["SET", &format!("gatehouse:consumer:{name}"), &record]);
