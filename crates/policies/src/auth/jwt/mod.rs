@@ -23,7 +23,7 @@ pub use config::{Issuer, Jwks, Jwt, StaticKey};
 use super::bearer::{self, Found, TokenPlace};
 use super::remember::Cache;
 use super::subjects::Subjects;
-use super::{AuthConfig, Authentication, Authenticator, Later, Shown};
+use super::{AuthConfig, Authentication, Authenticator, Later, Place, Shown};
 use revoked::Revoked;
 use verify::{Checker, Refused, Verified};
 
@@ -197,7 +197,11 @@ impl Authenticator for Bearer {
         &self.challenge
     }
 
-    fn forget(&self, ex: &mut Exchange) {
-        self.place.forget(&mut ex.request);
+    fn places(&self) -> Vec<Place> {
+        self.place.places()
+    }
+
+    fn forget_unread(&self, ex: &mut Exchange) {
+        self.place.forget_unread(&mut ex.request);
     }
 }
