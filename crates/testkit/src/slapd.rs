@@ -1,4 +1,4 @@
-//! A real directory: OpenLDAP's slapd, started, killed and started again on one port, with people and groups in it.
+//! A real directory: `OpenLDAP`'s slapd, started, killed and started again on one port, with people and groups in it.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ pub struct Slapd {
 }
 
 impl Slapd {
-    /// One with these entries (LDIF), on `ldap://`; with a certificate, also with StartTLS and on `ldaps://`.
+    /// One with these entries (LDIF), on `ldap://`; with a certificate, also with `StartTLS` and on `ldaps://`.
     #[track_caller]
     pub fn start(entries: &str, identity: Option<&Issued>) -> Self {
         let directory = TempDir::new();

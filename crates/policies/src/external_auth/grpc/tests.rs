@@ -107,7 +107,7 @@ fn only_what_is_listed_and_sound_is_taken_over() {
     ];
     assert_eq!(names(&answer.accepted), expected);
     assert_eq!(names(&answer.relayed), [("x-seen=1".to_owned(), How::Append)]);
-    assert_eq!(answer.removed, ["authorization".into()]);
+    assert_eq!(answer.removed, [Box::<str>::from("authorization")]);
     assert_eq!(answer.subject.as_deref(), Some("ada"));
     assert_eq!(
         (answer.unset, answer.set),
