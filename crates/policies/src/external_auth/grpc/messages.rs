@@ -109,7 +109,7 @@ pub struct TlsSession {
 pub struct CheckResponse {
     #[prost(message, optional, tag = "1")]
     pub status: Option<Status>,
-    #[prost(oneof = "HttpResponse", tags = "2, 3")]
+    #[prost(oneof = "HttpResponse", tags = "2, 3, 5")]
     pub http_response: Option<HttpResponse>,
 }
 
@@ -120,7 +120,13 @@ pub enum HttpResponse {
     Denied(Denied),
     #[prost(message, tag = "3")]
     Ok(Allowed),
+    #[prost(message, tag = "5")]
+    Failed(Failed),
 }
+
+/// `ErrorHttpResponse`: that there is no decision. What else it has is skipped.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Failed {}
 
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -200,7 +200,7 @@ pub async fn ask(request: RequestBuilder, wanted: &Wanted) -> Result<Answer, Str
     let message = one_message(&bytes)?;
     let response =
         CheckResponse::decode(message).map_err(|error| format!("the answer cannot be read: {error}"))?;
-    Ok(read(response, wanted))
+    read(response, wanted)
 }
 
 fn ended_well(fields: &HeaderMap) -> Result<(), String> {
@@ -235,14 +235,15 @@ fn one_message(bytes: &[u8]) -> Result<&[u8], String> {
 
 /// What counts of an answer. As for Envoy it allows if its status is 0, also by not being there; what contradicts
 /// itself refuses.
-fn read(response: CheckResponse, wanted: &Wanted) -> Answer {
+fn read(response: CheckResponse, wanted: &Wanted) -> Result<Answer, String> {
     let is_ok = response.status.is_none_or(|status| status.code == 0);
-    match response.http_response {
+    Ok(match response.http_response {
+        Some(HttpResponse::Failed(_)) => return Err("the service says that it failed".to_owned()),
         Some(HttpResponse::Denied(denied)) => refusal(denied, wanted),
         Some(HttpResponse::Ok(allowed)) if is_ok => permission(allowed, wanted),
         None if is_ok => permission(Allowed::default(), wanted),
         Some(HttpResponse::Ok(_)) | None => refusal(Denied::default(), wanted),
-    }
+    })
 }
 
 fn permission(allowed: Allowed, wanted: &Wanted) -> Answer {

@@ -1,4 +1,4 @@
-use super::messages::{BoolValue, HeaderValue, HttpStatus, QueryParameter, Status};
+use super::messages::{BoolValue, Failed, HeaderValue, HttpStatus, QueryParameter, Status};
 use super::*;
 
 fn wanted() -> Wanted {
@@ -30,6 +30,7 @@ fn said(status: Option<i32>, http_response: Option<HttpResponse>) -> Answer {
         },
         &wanted(),
     )
+    .unwrap()
 }
 
 #[test]
@@ -150,5 +151,17 @@ fn an_answer_is_exactly_one_message() {
         &[0, 255, 255, 255, 255, 1],
     ] {
         assert!(one_message(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_service_that_failed_has_not_decided() {
+    for status in [None, Some(Status { code: 0 }), Some(Status { code: 7 })] {
+        let http_response = Some(HttpResponse::Failed(Failed {}));
+        let response = CheckResponse {
+            status,
+            http_response,
+        };
+        assert!(read(response, &wanted()).is_err());
     }
 }
