@@ -56,7 +56,7 @@ pub struct ExternalAuth {
     /// access log.
     #[serde(default)]
     pub subject: Option<String>,
-    /// Sends the body along, if it has at most so many bytes; a longer one gets `413`. At most `64mib`.
+    /// Sends the body along, if it has at most so many bytes; a longer one gets `413`. At most `64MiB`.
     #[serde(default)]
     pub body: Option<Size>,
     /// Sends the beginning of a body that is longer than `body` instead, marked by `X-Partial-Body: true`, over gRPC by

@@ -103,7 +103,7 @@ impl ExternalAuth {
         if let Some(size) = self.body.filter(|size| size.get() > MOST_BODY) {
             return Err(cx.error(
                 "body",
-                format!("`{size}` is out of range; expected at most `64mib`"),
+                format!("`{size}` is out of range; expected at most `64MiB`"),
             ));
         }
         if self.allow_partial && self.body.is_none() {
