@@ -168,7 +168,13 @@ fn principal(certificate: &ClientCertificate) -> String {
 
 /// Asks, and reads the answer. The error is for the log.
 pub async fn ask(request: RequestBuilder, wanted: &Wanted) -> Result<Answer, String> {
-    let response = request.send().await.map_err(said)?;
+    let again = request.try_clone();
+    let response = match (request.send().await, again) {
+        // What idled may have been closed since, by a service that was started anew: to ask twice does no harm.
+        (Err(error), Some(again)) if !error.is_connect() && !error.is_timeout() => again.send().await,
+        (answered, _) => answered,
+    };
+    let response = response.map_err(said)?;
     let status = response.status().as_u16();
     if status != 200 {
         return Err(format!("the service answered HTTP {status}, which is no gRPC"));
