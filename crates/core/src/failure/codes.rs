@@ -33,6 +33,7 @@ pub enum Code {
     RateLimited,
     QuotaExceeded,
     IdempotencyKeyReused,
+    IdempotencyInProgress,
     ClientGone,
     NoEndpoint,
     CircuitOpen,

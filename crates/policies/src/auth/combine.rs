@@ -69,6 +69,9 @@ pub struct Method {
     pub http_signature: Option<HttpSignature>,
     /// The certificate of the client.
     pub certificate_auth: Option<CertificateAuth>,
+    /// Not here: a named policy cannot be a part of another. Write its settings out.
+    #[serde(skip_serializing)]
+    r#use: Option<String>,
 }
 
 impl Default for Authenticate {
@@ -157,6 +160,12 @@ fn combined(
     for (i, method) in methods.into_iter().enumerate() {
         let mut cx = nth(cx, i);
         let mut found = Vec::new();
+        if let Some(name) = &method.r#use {
+            let message = format!(
+                "a named policy cannot be a part of another; write what `{name}` is here, such as `key_auth: {{}}`"
+            );
+            return Err(Diagnostic::error(format!("{}.use", cx.path), message));
+        }
         if let Some(methods) = method.any {
             found.push(Part::Several(combined(
                 methods,

@@ -25,8 +25,9 @@ use tokio::runtime::Handle;
 pub use config::LdapAuth;
 
 use super::basic::pair::{self, Pair, SCHEME};
+use super::directory::LOOKUPS;
 use super::remember::Cache;
-use super::subjects::Subjects;
+use super::subjects::Callers;
 use super::{AuthConfig, Authenticator, Common, Later, Place, Shown, refused};
 use config::{Depth, GroupNames, Groups};
 use directory::{Directory, Entry, Find, GroupSearch, Refusal, Settings};
@@ -42,7 +43,7 @@ impl PolicyConfig for LdapAuth {
     const NAME: &'static str = "ldap_auth";
     const STAGE: Stage = Stage::Authenticate;
     const EXAMPLE: &'static str = "url: ldaps://ldap.example.com\nsearch: { base: \"ou=people,dc=example,dc=org\", filter: \"(uid=${username})\", bind_dn: \"cn=gatehouse,dc=example,dc=org\", bind_password: change-me }\ngroups: { base: \"ou=groups,dc=example,dc=org\" }\nattributes: [mail]\n";
-    const METRICS: &'static [Family] = &[CHECKS];
+    const METRICS: &'static [Family] = &[CHECKS, LOOKUPS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         super::policy(self, cx)
@@ -57,7 +58,6 @@ impl AuthConfig for LdapAuth {
         let mut shape = serde_json::to_vec(&self).unwrap_or_default();
         let settings = self.settings(&mut shape, cx)?;
         let shape = format!("{:?}", digest(&SHA256, &shape));
-        let consumers = cx.consumers;
         let room = if self.remember.is_zero() {
             0
         } else {
@@ -72,8 +72,7 @@ impl AuthConfig for LdapAuth {
             subject: self.subject.to_ascii_lowercase(),
             attributes: self.attributes,
             groups: self.groups,
-            subjects: cx.once(|| Subjects::of(consumers)),
-            require_consumer: self.require_consumer,
+            callers: Callers::of(cx, <Self as AuthConfig>::NAME, self.require_consumer)?,
             background: cx.background.cloned(),
             counts: ["known", "good", "wrong", "full", "unavailable"].map(of),
         };
@@ -301,8 +300,7 @@ struct Passwords {
     subject: String,
     attributes: Vec<String>,
     groups: Option<Groups>,
-    subjects: Arc<Subjects>,
-    require_consumer: bool,
+    callers: Callers,
     background: Option<Handle>,
     counts: [Arc<Tally>; 5],
 }
@@ -326,9 +324,15 @@ impl Passwords {
         refused("Invalid username or password", &self.challenge).detail(why)
     }
 
-    fn identify(&self, proof: &Arc<Proof>) -> Shown {
-        self.subjects
-            .identify(<LdapAuth as AuthConfig>::NAME, proof, self.require_consumer)
+    /// Who it is whose password was good a while ago.
+    fn known(&self, ex: &Exchange, print: u128) -> Option<Arc<Proof>> {
+        let (until, proof) = self.known.proofs.get(print)?;
+        if ex.now() >= until {
+            return None;
+        }
+        let [known, ..] = &self.counts;
+        known.count(ex);
+        Some(proof)
     }
 
     async fn check(&self, ex: &mut Exchange) -> Shown {
@@ -341,6 +345,9 @@ impl Passwords {
             );
         };
         let print = self.known.print(&pair);
+        if let Some(proof) = print.and_then(|print| self.known(ex, print)) {
+            return self.callers.identify_later(&proof, ex.now()).await;
+        }
         let Ok(password) = String::from_utf8(pair.password) else {
             return Err(self.wrong(ex, "the password is not UTF-8"));
         };
@@ -359,7 +366,7 @@ impl Passwords {
                         .proofs
                         .put(print, (ex.now() + self.remember, proof.clone()));
                 }
-                self.identify(&proof)
+                self.callers.identify_later(&proof, ex.now()).await
             }
             Err(Refusal::Wrong(why)) => Err(self.wrong(ex, why)),
             Err(Refusal::Full) => {
@@ -444,9 +451,10 @@ impl Authenticator for Passwords {
         if ex.now() >= until {
             return None;
         }
+        let shown = self.callers.identify(&proof, ex.now())?;
         let [known, ..] = &self.counts;
         known.count(ex);
-        Some(self.identify(&proof))
+        Some(shown)
     }
 
     fn authenticate_later<'a>(&'a self, ex: &'a mut Exchange) -> Later<'a> {
