@@ -100,6 +100,7 @@ impl Rig {
             )),
             peer: ip,
             peer_port: 50_000,
+            local: None,
             lines: PeerLines::new(ip, "http", 80),
             scheme: "http",
             tls: None,

@@ -1,12 +1,16 @@
-//! What policies ask of a request's body: a bound, or all of it at once.
+//! What policies ask of a request's body: a bound, its beginning, or all of it at once.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use gatehouse_http1::Headers;
 
-use crate::body::Body;
+use crate::body::{Body, Source};
 use crate::exchange::Exchange;
 use crate::failure::{Code, Failure};
+use crate::http::reserved::Reserved;
 use crate::http::screen;
 
 impl Exchange {
@@ -67,5 +71,98 @@ impl Exchange {
         let whole = Bytes::from(whole);
         self.request.body = whole.clone().into();
         Ok(whole)
+    }
+
+    /// Reads the first `limit` bytes of the request's body, or all if it has no more, and leaves the body as it was.
+    /// True: that is all of it.
+    ///
+    /// # Errors
+    /// What fails while it arrives.
+    pub async fn peek_body(&mut self, limit: usize) -> Result<(Bytes, bool), Failure> {
+        let body = &mut self.request.body;
+        if let Body::Full(bytes) = body {
+            return Ok((bytes.slice(..limit.min(bytes.len())), bytes.len() <= limit));
+        }
+        let mut start = Vec::new();
+        let outcome = loop {
+            match poll_fn(|cx| body.poll_more(cx)).await {
+                Ok(false) => break Ok(true),
+                Ok(true) if start.len() >= limit => break Ok(false),
+                Ok(true) => {}
+                Err(failure) => break Err(failure),
+            }
+            let data = body.data();
+            let taken = data.len().min(limit - start.len());
+            start.extend(data.iter().take(taken));
+            body.consume(taken);
+        };
+        self.clock.leave();
+        let (is_whole, start) = (outcome?, Bytes::from(start));
+        let rest = std::mem::take(&mut self.request.body);
+        self.request.body = if rest.is_finished() && rest.trailers().is_none() {
+            start.clone().into()
+        } else {
+            Body::Source(Box::new(Begun {
+                start: start.clone(),
+                rest,
+            }))
+        };
+        Ok((start, is_whole))
+    }
+}
+
+/// A body of which the start was read before.
+struct Begun {
+    start: Bytes,
+    rest: Body,
+}
+
+impl Source for Begun {
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+        if self.start.is_empty() {
+            return self.rest.poll_more(cx);
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    fn data(&self) -> &[u8] {
+        if self.start.is_empty() {
+            return self.rest.data();
+        }
+        &self.start
+    }
+
+    fn consume(&mut self, n: usize) {
+        if self.start.is_empty() {
+            self.rest.consume(n);
+        } else {
+            self.start.advance(n.min(self.start.len()));
+        }
+    }
+
+    fn exact_len(&self) -> Option<u64> {
+        Some(self.rest.exact_len()? + self.start.len() as u64)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.start.is_empty() && self.rest.is_finished()
+    }
+
+    fn trailers(&self) -> Option<&Headers> {
+        self.rest.trailers()
+    }
+
+    fn discard_arrived(&mut self) -> bool {
+        self.start.clear();
+        self.rest.discard_arrived()
+    }
+
+    // The bytes at the start were counted when they came in: the rest still counts them.
+    fn set_limit(&mut self, limit: u64, setting: &'static str) {
+        self.rest.set_limit(limit, setting);
+    }
+
+    fn reserve(&mut self, reserved: &Arc<Reserved>) {
+        self.rest.reserve(reserved);
     }
 }

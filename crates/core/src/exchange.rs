@@ -4,8 +4,8 @@
 //! last byte is out, or on drop when a connection died or a task panicked.
 
 use std::any::Any;
-use std::cell::Cell;
-use std::net::IpAddr;
+use std::cell::{Cell, OnceCell};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -95,6 +95,8 @@ pub struct Connection {
     pub peer: IpAddr,
     /// The peer's port; 0 for a Unix socket.
     pub peer_port: u16,
+    /// The address it was accepted on: the socket's, or the PROXY protocol's; none for a Unix socket.
+    pub local: Option<SocketAddr>,
     /// The peer's address and the port it was accepted on as text, and what upstreams are told of them.
     pub lines: PeerLines,
     /// `http` or `https`.
@@ -184,6 +186,7 @@ pub struct Exchange {
     pub(crate) vary: bool,
     /// True if the client can take trailer fields.
     pub(crate) accepts_trailers: bool,
+    mark: OnceCell<u64>,
     current: usize,
     slots: Vec<Option<Box<dyn Any>>>,
 }
@@ -233,6 +236,7 @@ impl Exchange {
             body_limit: None,
             vary: false,
             accepts_trailers: false,
+            mark: OnceCell::new(),
             current: 0,
             slots: Vec::new(),
         }
@@ -316,6 +320,11 @@ impl Exchange {
     /// Random bits: good for choosing, not for secrets.
     pub fn random(&self) -> u64 {
         self.worker.random()[0]
+    }
+
+    /// A number of this exchange alone. Unlike its ids, nobody else has a say in it.
+    pub fn mark(&self) -> u64 {
+        *self.mark.get_or_init(|| self.random())
     }
 
     pub(crate) fn enter(&mut self, slot: usize) {

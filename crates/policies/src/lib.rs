@@ -35,6 +35,7 @@ pub use auth::combine::Authenticate;
 pub use auth::introspection::Introspection;
 pub use auth::jwt::Jwt;
 pub use auth::key::KeyAuth;
+pub use auth::ldap::LdapAuth;
 pub use auth::signature::HttpSignature;
 pub use cors::Cors;
 pub use csrf::Csrf;
@@ -57,6 +58,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<Introspection>(),
     Kind::of::<KeyAuth>(),
     Kind::of::<BasicAuth>(),
+    Kind::of::<LdapAuth>(),
     Kind::of::<HttpSignature>(),
     Kind::of::<CertificateAuth>(),
     Kind::of::<ExternalAuth>(),

@@ -161,6 +161,18 @@ impl Editor {
     }
 }
 
+/// A query without some parameters and with others, as a service asks for them: none, if nothing is left.
+pub(crate) fn edited(query: &str, unset: &[String], set: &[(String, String)]) -> Option<String> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(Pair::read);
+    let is_edited =
+        |pair: &Pair<'_>| unset.iter().any(|name| pair.is(name)) || set.iter().any(|(name, _)| pair.is(name));
+    let kept = pairs.filter(|pair| !is_edited(pair)).map(|pair| pair.text);
+    let set = set.iter().filter(|(name, _)| !name.is_empty());
+    let set = set.map(|(name, value)| Pair::write(name, value.as_bytes()).text);
+    let all: Vec<Cow<'_, str>> = kept.chain(set).collect();
+    (!all.is_empty()).then(|| all.join("&"))
+}
+
 /// The same value by another name.
 fn renamed<'q>(pair: &Pair<'_>, new: &str) -> Pair<'q> {
     let mut text = String::with_capacity(pair.text.len() + new.len());

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -38,12 +39,12 @@ impl Stream {
         }
     }
 
-    /// The port it was accepted on; 0 for a Unix socket.
-    pub fn local_port(&self) -> u16 {
+    /// The address it was accepted on; none for a Unix socket.
+    pub fn local(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
-            Self::Unix(_) => 0,
-            Self::Tls(stream) => stream.tcp().local_addr().map_or(0, |address| address.port()),
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.tcp().local_addr().ok(),
         }
     }
 

@@ -198,7 +198,7 @@ impl Acceptor {
             relay,
             socket,
         } = self;
-        let port = socket.local_addr().map_or(0, |address| address.port());
+        let local = socket.local_addr().ok();
         let mut setup = Setup::default();
         let endpoint = setup.of(&worker, &listener).and_then(|config| {
             let config = quinn::ServerConfig::clone(&config);
@@ -237,7 +237,7 @@ impl Acceptor {
                 continue;
             }
             match setup.of(&worker, &listener) {
-                Ok(config) => place(&worker, &listener, &door, (incoming, config, port)),
+                Ok(config) => place(&worker, &listener, &door, (incoming, config, local)),
                 Err(error) => {
                     tracing::warn!(listener = &*listener.name, %error, "cannot take an HTTP/3 connection");
                     incoming.refuse();
@@ -271,7 +271,7 @@ fn place(
     worker: &Rc<Worker>,
     listener: &Arc<ListenerState>,
     door: &Arc<Door>,
-    (incoming, config, port): (Incoming, Arc<quinn::ServerConfig>, u16),
+    (incoming, config, local): (Incoming, Arc<quinn::ServerConfig>, Option<SocketAddr>),
 ) {
     let plan = worker.plan();
     let under_way = door.handshakes.load(Ordering::Relaxed);
@@ -301,7 +301,7 @@ fn place(
         handshake: Handshake::begin(door),
         incoming,
         config,
-        port,
+        local,
         peer,
         listener: listener.clone(),
         door: door.clone(),
@@ -340,7 +340,7 @@ impl Drop for Handshake {
 pub(crate) struct Arriving {
     incoming: Incoming,
     config: Arc<quinn::ServerConfig>,
-    port: u16,
+    local: Option<SocketAddr>,
     peer: SocketAddr,
     listener: Arc<ListenerState>,
     door: Arc<Door>,
@@ -365,7 +365,7 @@ impl Arriving {
         let Self {
             incoming,
             config,
-            port,
+            local,
             peer,
             listener,
             door,
@@ -391,7 +391,8 @@ impl Arriving {
         let connection = Connection {
             peer: ip,
             peer_port: peer.port(),
-            lines: PeerLines::new(ip, "https", port),
+            lines: PeerLines::new(ip, "https", local.map_or(0, |local| local.port())),
+            local,
             scheme: "https",
             tls: Some(Box::new(tls)),
             requests: 0.into(),

@@ -313,18 +313,14 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
     } = admission;
     let mut arrival = Arrival {
         peer,
-        local_port: stream.local_port(),
+        local: stream.local(),
         first: None,
     };
     if let Err(why) = introduce(&worker, &listener, &mut stream, &mut arrival, &mut admitted).await {
         listener.stats.refused(worker.index, why);
         return None;
     }
-    let Arrival {
-        peer,
-        local_port,
-        first,
-    } = arrival;
+    let Arrival { peer, local, first } = arrival;
     let ip = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
     let tls = worker.plan().tls.get(&*listener.name).cloned();
     let (stream, tls, first) = match tls {
@@ -338,7 +334,8 @@ async fn arrive(worker: Rc<Worker>, mut stream: Stream, admission: Admission) ->
     let connection = Rc::new(Connection {
         peer: ip,
         peer_port: peer.map_or(0, |peer| peer.port()),
-        lines: PeerLines::new(ip, scheme, local_port),
+        lines: PeerLines::new(ip, scheme, local.map_or(0, |local| local.port())),
+        local,
         scheme,
         tls,
         requests: 0.into(),
@@ -375,7 +372,7 @@ impl Drop for Open {
 /// What is known of a connection before its first request.
 struct Arrival {
     peer: Option<SocketAddr>,
-    local_port: u16,
+    local: Option<SocketAddr>,
     first: Option<Buffer>,
 }
 
@@ -421,7 +418,7 @@ async fn introduce(
                     })?;
                 }
                 if let Some(destination) = header.destination {
-                    arrival.local_port = destination.port();
+                    arrival.local = Some(destination);
                 }
                 break;
             }

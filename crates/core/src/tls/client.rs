@@ -213,6 +213,21 @@ fn config(
     Ok(config)
 }
 
+/// What clients of other protocols than HTTP need: trusts these authorities in PEM, or else those of the system.
+///
+/// # Errors
+/// Says what is wrong with the authorities.
+pub fn trusting(states: &States, ca: Option<&[u8]>) -> Result<ClientConfig, String> {
+    let roots = match ca {
+        Some(pem) => authorities(pem)?,
+        None => system_roots(states)?,
+    };
+    let builder = ClientConfig::builder_with_provider(super::provider());
+    let builder = builder.with_protocol_versions(&[&TLS13, &TLS12]);
+    let builder = builder.map_err(|error| error.to_string())?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// A certificate, those between it and its authority, and its key.
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 

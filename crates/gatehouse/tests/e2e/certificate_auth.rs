@@ -14,6 +14,8 @@ fn a_certificate_says_who_calls() {
     let bob = authority.issue(&Leaf::client("bob").dns("bob.example.com"));
     let carol = authority.issue(&Leaf::client("carol").uri("spiffe://example.org/carol"));
     let dave = authority.issue(&Leaf::client("dave"));
+    // Who may have certificates for one path of a trust domain is not whoever has another.
+    let mallory = authority.issue(&Leaf::client("mallory").uri("spiffe://example.org/Carol"));
     let eve = authority.issue(&Leaf::client("eve").dns("carol.example.com"));
     let print = digest::digest(&digest::SHA256, &dave.der);
     let print: Vec<String> = print.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
@@ -66,8 +68,8 @@ upstreams: {{ api: {{ endpoints: ["{}"] }} }}
         assert_eq!(backend.last().header("x-consumer"), Some(consumer));
     }
     // Verified, but nobody's: also where strangers without one are let in.
-    for target in ["/all", "/guests"] {
-        let answer = ask(Some(&eve), target);
+    for (who, target) in [(&eve, "/all"), (&eve, "/guests"), (&mallory, "/all")] {
+        let answer = ask(Some(who), target);
         assert_eq!(
             (answer.status, answer.code().as_str()),
             (403, "forbidden"),

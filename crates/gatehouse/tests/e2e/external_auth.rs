@@ -184,3 +184,97 @@ fn the_body_goes_along_and_on() {
     gateway.wait_metric("gatehouse_requests_in_flight", &[], |n| n == 0.0);
     assert_eq!(api.count(), 2);
 }
+
+/// Looks at the last of several fields, as many servers do, and at the body.
+fn tenants() -> HttpBackend {
+    HttpBackend::scripted(|call| {
+        let _ = call.read_body();
+        let request = call.request();
+        let tenant = request
+            .headers
+            .all("x-tenant")
+            .last()
+            .unwrap_or_default()
+            .to_owned();
+        let reply = match (tenant.as_str(), request.text().contains("evil")) {
+            ("mine", false) => Reply::ok("fine")
+                .header("X-User-Id", "ada")
+                .header("X-Role", "a")
+                .header("X-Role", "b"),
+            _ => Reply::new(403).header("Set-Cookie", "login=1"),
+        };
+        call.reply(&reply)
+    })
+}
+
+/// What the service looked at must be what the answer is remembered by.
+#[test]
+fn an_answer_is_not_remembered_for_another_request() {
+    let (auth, api) = (tenants(), HttpBackend::start());
+    let cache = "send: [X-Tenant, X-Forwarded-For], accept: [X-Role], body: 100, cache: { key: \"${request.header.X-Tenant}\", ttl: 1h }";
+    let gateway = asking(&auth.url(), &api, cache).start();
+    let to = gateway.address();
+    let ask = |tenants: &[&str], body: &str| {
+        let request = Request::new("POST", "/api/").body(body);
+        let request = tenants
+            .iter()
+            .fold(request, |request, tenant| request.header("X-Tenant", tenant));
+        client::once(to, &request).status
+    };
+    // The first of two is not the one that was judged.
+    assert_eq!(ask(&["theirs", "mine"], ""), 200);
+    assert_eq!(ask(&["theirs"], ""), 403);
+    // Nor is one body another.
+    assert_eq!((ask(&["mine"], "good"), ask(&["mine"], "evil")), (200, 403));
+    assert_eq!(api.last().headers.all("x-role").collect::<Vec<_>>(), ["a", "b"]);
+    let asked = auth.count();
+    assert_eq!((ask(&["mine"], "good"), auth.count()), (200, asked));
+    // Nor is one that sets a cookie for everybody.
+    assert_eq!((ask(&["theirs"], ""), auth.count()), (403, asked + 1));
+    // Who calls is what the gateway says, though the field is sent along.
+    let request = Request::new("GET", "/api/")
+        .header("X-Tenant", "mine")
+        .header("X-Forwarded-For", "6.6.6.6");
+    assert_eq!(client::once(to, &request).status, 200);
+    assert_eq!(
+        auth.last().headers.all("x-forwarded-for").collect::<Vec<_>>(),
+        ["127.0.0.1"]
+    );
+}
+
+/// Two values cannot look like two others.
+#[test]
+fn the_parts_of_a_key_do_not_run_together() {
+    let (auth, api) = (tenants(), HttpBackend::start());
+    let cache =
+        "send: [X-Tenant], cache: { key: \"${request.header.X-A}${request.header.X-Tenant}\", ttl: 1h }";
+    let gateway = asking(&auth.url(), &api, cache).start();
+    let ask = |a: &str, tenant: &str| {
+        let request = Request::new("GET", "/api/")
+            .header("X-A", a)
+            .header("X-Tenant", tenant);
+        client::once(gateway.address(), &request).status
+    };
+    assert_eq!((ask("1", "mine"), ask("1m", "ine")), (200, 403));
+}
+
+#[test]
+fn what_is_asked_or_read_differently_makes_old_answers_worthless() {
+    let (auth, api) = (service(), HttpBackend::start());
+    let config = |more: &str| {
+        format!(
+            r#"
+listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
+routes: {{ all: {{ match: {{ path: /** }}, policies: [ {{ external_auth: {{ url: "{}", accept: [X-User-Id], cache: {{ key: "${{request.header.Authorization}}", ttl: 1h }}, {more} }} }} ], forward: {{ upstream: api }} }} }}
+upstreams: {{ api: {{ endpoints: ["{}"] }} }}
+"#,
+            auth.url(),
+            api.url()
+        )
+    };
+    let gateway = gateway(&config("")).start();
+    assert_eq!(client::once(gateway.address(), &get("/", "good")).status, 200);
+    gateway.reload(&config("subject: X-User-Id"));
+    assert_eq!(client::once(gateway.address(), &get("/", "good")).status, 200);
+    assert_eq!(gateway.access_log(2)[1]["consumer"], "ada");
+}

@@ -10,7 +10,7 @@ use tonic::{Code, Request, Status};
 
 use service::{EchoClient, EchoServer};
 
-mod service;
+pub mod service;
 
 /// A gateway that takes HTTP/2 in the clear and passes it to `url`.
 fn before(url: &str, settings: &str) -> Gateway {

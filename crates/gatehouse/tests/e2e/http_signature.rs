@@ -282,3 +282,33 @@ fn a_body_is_what_was_signed() {
     let get = signed(&secret, Request::get("/a?b=1"), &GET, &created);
     assert_eq!(client::once(gateway.address(), &get).status, 200);
 }
+
+/// The id of a request is the client's word where that is trusted: it says nothing about which request it is.
+#[test]
+fn a_nonce_is_good_once_whatever_the_request_calls_itself() {
+    let (_, public) = pair();
+    let backend = HttpBackend::start();
+    let gateway = gateway(&format!(
+        r#"
+listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
+request_id: {{ trust: always }}
+consumers: {{ acme: {{ credentials: {{ secrets: [ {{ id: shared, secret: "{}" }} ] }} }} }}
+routes: {{ all: {{ match: {{}}, policies: [ http_signature: {{ nonce: true }} ], forward: {{ upstream: api }} }} }}
+upstreams: {{ api: {{ endpoints: ["{}"] }} }}
+"#,
+        String::from_utf8_lossy(SECRET),
+        backend.url()
+    ))
+    .file("public.pem", &public)
+    .start();
+    let params = format!("created={};nonce=\"one\"", now());
+    let request = signed(
+        &Signer::Secret("shared", SECRET),
+        Request::get("/a?b=1"),
+        &GET,
+        &params,
+    );
+    let request = request.header("X-Request-Id", "mine");
+    let status = || client::once(gateway.address(), &request).status;
+    assert_eq!((status(), status()), (200, 401));
+}

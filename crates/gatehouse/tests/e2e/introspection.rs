@@ -251,3 +251,29 @@ fn only_so_many_questions_are_under_way() {
         assert_eq!(first.join().unwrap(), 200);
     });
 }
+
+/// What was not looked at must not be taken for what was.
+#[test]
+fn a_token_beside_the_one_that_is_good_does_not_reach_the_upstream() {
+    let (backend, server) = (HttpBackend::start(), HttpBackend::start());
+    server.on("/introspect", says(&active()));
+    let settings = "token: { header: Authorization, cookie: token, query: token }";
+    let gateway = guarded(&backend, &server, settings);
+    let request = Request::get("/x?token=forged&a=1")
+        .header("Authorization", "Bearer good")
+        .header("Cookie", "a=1; token=forged");
+    assert_eq!(client::once(gateway.address(), &request).status, 200);
+    let seen = backend.last();
+    assert_eq!(
+        (seen.target.as_str(), seen.header("cookie")),
+        ("/x?a=1", Some("a=1"))
+    );
+    assert_eq!(seen.header("authorization"), Some("Bearer good"));
+    let request = Request::get("/x?token=forged").header("Cookie", "token=good");
+    assert_eq!(client::once(gateway.address(), &request).status, 200);
+    let seen = backend.last();
+    assert_eq!(
+        (seen.target.as_str(), seen.header("cookie")),
+        ("/x", Some("token=good"))
+    );
+}

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{self, Answer, Directory, LOOKUPS};
-use super::{AuthConfig, Authenticator, Common, Later, Shown};
+use super::{AuthConfig, Authenticator, Common, Later, Place, Shown, refused};
 
 /// Finds out who calls by the certificate of the client.
 ///
@@ -24,8 +24,11 @@ use super::{AuthConfig, Authenticator, Common, Later, Shown};
 /// `consumers.NAME.credentials.certificates`, by fingerprint, subject or alternative name. Fields such as `Client-Cert`
 /// that a request brings mean nothing.
 ///
+/// Host names are compared without regard to case, URIs and what is before the `@` of an address with it.
+///
 /// A request without a certificate is answered with 401 `Authentication required`, one with a certificate that is no
-/// consumer's with 403: it was verified, and another attempt will not make it anybody's.
+/// consumer's with 403: it was verified, and another attempt will not make it anybody's. One whose certificate has
+/// expired since its connection began gets 401.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CertificateAuth {
@@ -168,7 +171,7 @@ fn fits(wanted: &CertificateSubject, certificate: &ClientCertificate) -> bool {
     let has_fingerprint = |digest: Sha256| digest.to_string() == *certificate.fingerprint;
     let has_name = |wanted: &String| {
         let mut names = certificate.names.iter();
-        names.any(|name| text(name).eq_ignore_ascii_case(wanted))
+        names.any(|name| is_name(name, wanted))
     };
     wanted.fingerprint.is_none_or(has_fingerprint)
         && wanted
@@ -176,6 +179,22 @@ fn fits(wanted: &CertificateSubject, certificate: &ClientCertificate) -> bool {
             .as_ref()
             .is_none_or(|subject| **subject == *certificate.subject)
         && wanted.name.as_ref().is_none_or(has_name)
+}
+
+/// Whether a name is the one that is wanted. Hosts have no case; what is before the `@` of an address and in a URI has:
+/// `spiffe://a/Admin` is another workload than `spiffe://a/admin` (RFC 5280 7.4, 7.5).
+fn is_name(name: &Name, wanted: &str) -> bool {
+    match name {
+        Name::Dns(text) => text.eq_ignore_ascii_case(wanted),
+        Name::Uri(text) => **text == *wanted,
+        Name::Email(text) => match (text.rsplit_once('@'), wanted.rsplit_once('@')) {
+            (Some((local, host)), Some((wanted, other))) => {
+                local == wanted && host.eq_ignore_ascii_case(other)
+            }
+            _ => **text == *wanted,
+        },
+        Name::Ip(ip) => wanted.parse() == Ok(*ip),
+    }
 }
 
 /// A name as it is looked up: in lower case.
@@ -218,6 +237,10 @@ impl Authenticator for Certificates {
         let Some(certificate) = shown(ex) else {
             return Some(Ok(None));
         };
+        // The handshake may be long ago.
+        if certificate.not_after < ex.unix_seconds().try_into().unwrap_or(i64::MAX) {
+            return Some(Err(refused("Client certificate expired", "")));
+        }
         if let Some(identity) = self.index.find(certificate) {
             return Some(Ok(Some(identity.clone())));
         }
@@ -245,5 +268,7 @@ impl Authenticator for Certificates {
         ""
     }
 
-    fn forget(&self, _: &mut Exchange) {}
+    fn places(&self) -> Vec<Place> {
+        Vec::new()
+    }
 }

@@ -16,13 +16,17 @@ use super::certificate::CertificateAuth;
 use super::introspection::Introspection;
 use super::jwt::Jwt;
 use super::key::KeyAuth;
+use super::ldap::LdapAuth;
 use super::signature::HttpSignature;
-use super::{AuthConfig, Authentication, Authenticator, Common, Later, Shown, refused, required};
+use super::{AuthConfig, Authentication, Authenticator, Common, Later, Place, Shown, refused, required};
 
 /// Finds out who calls in one of several ways, or in several at once.
 ///
 /// `any`: the methods are asked in their order, and the first that finds a caller decides. A credential that is not
 /// good refuses the request unless another method finds a good one: nobody becomes anonymous by a wrong password.
+///
+/// What a method reads and was not found good does not reach the upstream, whatever the method's `hide_credential` says:
+/// only a credential that was checked may go on.
 ///
 /// `all`: every method must find a caller, and if two of them find consumers it must be the same one. The first says
 /// who it is and what it may do; claims of the others are added where it has none of that name.
@@ -59,6 +63,8 @@ pub struct Method {
     pub key_auth: Option<KeyAuth>,
     /// A name and a password.
     pub basic_auth: Option<BasicAuth>,
+    /// A name and a password that a directory knows.
+    pub ldap_auth: Option<LdapAuth>,
     /// A signature of the request.
     pub http_signature: Option<HttpSignature>,
     /// The certificate of the client.
@@ -86,8 +92,8 @@ impl PolicyConfig for Authenticate {
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         let authenticator = match (self.any.is_empty(), self.all.is_empty()) {
-            (false, true) => combined(self.any, Needs::Any, &mut cx.at("any"))?,
-            (true, false) => combined(self.all, Needs::All, &mut cx.at("all"))?,
+            (false, true) => combined(self.any, Needs::Any, &mut cx.at("any"), &mut 0)?,
+            (true, false) => combined(self.all, Needs::All, &mut cx.at("all"), &mut 0)?,
             (true, true) => return Err(cx.error("any", "there is no method; write `any` or `all` with some")),
             (false, false) => return Err(cx.error("all", "`any` stands beside it; put one into the other")),
         };
@@ -113,13 +119,40 @@ struct Combined {
     challenge: String,
 }
 
-struct Part {
+enum Part {
+    One(One),
+    Several(Combined),
+}
+
+/// One method.
+struct One {
     authenticator: Arc<dyn Authenticator>,
     hide_credential: bool,
+    places: Vec<Place>,
+    /// Its bit among all methods of the policy.
+    bit: u64,
+}
+
+/// The methods that found somebody, by their bits; kept from the decision to the hiding of what they read.
+#[derive(Default)]
+struct Won(u64);
+
+impl Part {
+    fn challenge(&self) -> &str {
+        match self {
+            Self::One(one) => one.authenticator.challenge(),
+            Self::Several(combined) => &combined.challenge,
+        }
+    }
 }
 
 #[allow(clippy::result_large_err, reason = "runs once a plan")]
-fn combined(methods: Vec<Method>, needs: Needs, cx: &mut Compile<'_>) -> Result<Combined, Diagnostic> {
+fn combined(
+    methods: Vec<Method>,
+    needs: Needs,
+    cx: &mut Compile<'_>,
+    count: &mut u32,
+) -> Result<Combined, Diagnostic> {
     if methods.is_empty() {
         return Err(Diagnostic::error(cx.path.clone(), "there is no method in it"));
     }
@@ -134,24 +167,35 @@ fn combined(methods: Vec<Method>, needs: Needs, cx: &mut Compile<'_>) -> Result<
             return Err(Diagnostic::error(format!("{}.use", cx.path), message));
         }
         if let Some(methods) = method.any {
-            found.push(nested(combined(methods, Needs::Any, &mut cx.at("any"))?));
+            found.push(Part::Several(combined(
+                methods,
+                Needs::Any,
+                &mut cx.at("any"),
+                count,
+            )?));
         }
         if let Some(methods) = method.all {
-            found.push(nested(combined(methods, Needs::All, &mut cx.at("all"))?));
+            found.push(Part::Several(combined(
+                methods,
+                Needs::All,
+                &mut cx.at("all"),
+                count,
+            )?));
         }
-        add(method.jwt, &mut cx, &mut found)?;
-        add(method.introspection, &mut cx, &mut found)?;
-        add(method.key_auth, &mut cx, &mut found)?;
-        add(method.basic_auth, &mut cx, &mut found)?;
-        add(method.http_signature, &mut cx, &mut found)?;
-        add(method.certificate_auth, &mut cx, &mut found)?;
+        add(method.jwt, &mut cx, &mut found, count)?;
+        add(method.introspection, &mut cx, &mut found, count)?;
+        add(method.key_auth, &mut cx, &mut found, count)?;
+        add(method.basic_auth, &mut cx, &mut found, count)?;
+        add(method.ldap_auth, &mut cx, &mut found, count)?;
+        add(method.http_signature, &mut cx, &mut found, count)?;
+        add(method.certificate_auth, &mut cx, &mut found, count)?;
         if found.len() != 1 {
             let message = "a method is exactly one of `any`, `all`, `key_auth` and the like";
             return Err(Diagnostic::error(cx.path.clone(), message));
         }
         parts.append(&mut found);
     }
-    let mut challenges: Vec<&str> = parts.iter().map(|part| part.authenticator.challenge()).collect();
+    let mut challenges: Vec<&str> = parts.iter().map(Part::challenge).collect();
     challenges.retain(|challenge| !challenge.is_empty());
     challenges.dedup();
     let challenge = challenges.join(", ");
@@ -174,18 +218,12 @@ fn nth<'c>(cx: &'c mut Compile<'_>, i: usize) -> Compile<'c> {
     at
 }
 
-fn nested(combined: Combined) -> Part {
-    Part {
-        authenticator: Arc::new(combined),
-        hide_credential: true,
-    }
-}
-
 #[allow(clippy::result_large_err, reason = "runs once a plan")]
 fn add<C: AuthConfig>(
     config: Option<C>,
     cx: &mut Compile<'_>,
     found: &mut Vec<Part>,
+    count: &mut u32,
 ) -> Result<(), Diagnostic> {
     let Some(config) = config else { return Ok(()) };
     let mut cx = cx.at(C::NAME);
@@ -201,38 +239,105 @@ fn add<C: AuthConfig>(
             "one method has no anonymous caller of its own; write `anonymous` beside `any` or `all`";
         return Err(cx.error("anonymous", message));
     }
-    found.push(Part {
+    let Some(bit) = 1_u64.checked_shl(*count) else {
+        return Err(Diagnostic::error(
+            cx.path.clone(),
+            "there are more than 64 methods",
+        ));
+    };
+    *count += 1;
+    found.push(Part::One(One {
+        places: authenticator.places(),
         authenticator,
         hide_credential: common.hide_credential,
-    });
+        bit,
+    }));
     Ok(())
+}
+
+impl Combined {
+    /// Asks the methods as far as none has to wait; adds to `won` those that found somebody.
+    fn now(&self, ex: &mut Exchange, won: &mut u64) -> Option<Shown> {
+        let (mut sum, before) = (Sum::default(), *won);
+        for part in &self.parts {
+            let shown = match part {
+                Part::One(one) => one
+                    .authenticator
+                    .authenticate(ex)
+                    .inspect(|shown| one.note(shown, won))?,
+                Part::Several(combined) => combined.now(ex, won)?,
+            };
+            if sum.add(self.needs, shown, part.challenge()) {
+                break;
+            }
+        }
+        Some(self.concluded(sum, before, won))
+    }
+
+    fn later<'a>(&'a self, ex: &'a mut Exchange, won: &'a mut u64) -> Later<'a> {
+        Box::pin(async move {
+            let (mut sum, before) = (Sum::default(), *won);
+            for part in &self.parts {
+                let shown = match part {
+                    Part::One(one) => {
+                        let shown = match one.authenticator.authenticate(ex) {
+                            Some(shown) => shown,
+                            None => one.authenticator.authenticate_later(ex).await,
+                        };
+                        one.note(&shown, won);
+                        shown
+                    }
+                    Part::Several(combined) => combined.later(ex, won).await,
+                };
+                if sum.add(self.needs, shown, part.challenge()) {
+                    break;
+                }
+            }
+            self.concluded(sum, before, won)
+        })
+    }
+
+    /// Where the whole found nobody, no part of it has.
+    fn concluded(&self, sum: Sum, before: u64, won: &mut u64) -> Shown {
+        let shown = sum.conclude(self);
+        if !matches!(shown, Ok(Some(_))) {
+            *won = before;
+        }
+        shown
+    }
+
+    fn each<'a>(&'a self, see: &mut dyn FnMut(&'a One)) {
+        for part in &self.parts {
+            match part {
+                Part::One(one) => see(one),
+                Part::Several(combined) => combined.each(see),
+            }
+        }
+    }
+}
+
+impl One {
+    fn note(&self, shown: &Shown, won: &mut u64) {
+        if matches!(shown, Ok(Some(_))) {
+            *won |= self.bit;
+        }
+    }
 }
 
 impl Authenticator for Combined {
     fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
-        let mut sum = Sum::default();
-        for part in &self.parts {
-            let shown = part.authenticator.authenticate(ex)?;
-            if sum.add(self.needs, shown, part.authenticator.challenge()) {
-                break;
-            }
-        }
-        Some(sum.conclude(self))
+        let mut won = 0;
+        let shown = self.now(ex, &mut won);
+        ex.keep(Won(won));
+        shown
     }
 
     fn authenticate_later<'a>(&'a self, ex: &'a mut Exchange) -> Later<'a> {
         Box::pin(async move {
-            let mut sum = Sum::default();
-            for part in &self.parts {
-                let shown = match part.authenticator.authenticate(ex) {
-                    Some(shown) => shown,
-                    None => part.authenticator.authenticate_later(ex).await,
-                };
-                if sum.add(self.needs, shown, part.authenticator.challenge()) {
-                    break;
-                }
-            }
-            sum.conclude(self)
+            let mut won = 0;
+            let shown = self.later(ex, &mut won).await;
+            ex.keep(Won(won));
+            shown
         })
     }
 
@@ -240,10 +345,33 @@ impl Authenticator for Combined {
         &self.challenge
     }
 
+    fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        self.each(&mut |one| places.extend_from_slice(&one.places));
+        places
+    }
+
+    /// Hides what every method reads, but for what was found good and may go on.
     fn forget(&self, ex: &mut Exchange) {
-        for part in self.parts.iter().filter(|part| part.hide_credential) {
-            part.authenticator.forget(ex);
-        }
+        let Won(won) = ex.kept().unwrap_or_default();
+        let mut goes_on: Vec<&Place> = Vec::new();
+        let mut hidden: Vec<&Place> = Vec::new();
+        self.each(&mut |one| {
+            if one.bit & won != 0 && !one.hide_credential {
+                one.authenticator.forget_unread(ex);
+                goes_on.extend(&one.places);
+            } else if one.bit & won != 0 {
+                hidden.extend(&one.places);
+            }
+        });
+        goes_on.retain(|place| !hidden.contains(place));
+        self.each(&mut |one| {
+            for place in &one.places {
+                if !goes_on.contains(&place) {
+                    place.clear(&mut ex.request);
+                }
+            }
+        });
     }
 }
 
@@ -326,7 +454,7 @@ impl Sum {
 
 /// A refusal says itself what its method wants; others would do as well.
 fn with_others(failure: Failure, own: &str, combined: &Combined) -> Failure {
-    let parts = combined.parts.iter().map(|part| part.authenticator.challenge());
+    let parts = combined.parts.iter().map(Part::challenge);
     let others = parts.filter(|challenge| !challenge.is_empty() && *challenge != own);
     if failure.status() != 401 {
         return failure;

@@ -14,6 +14,8 @@ pub mod introspection;
 pub mod jose;
 pub mod jwt;
 pub mod key;
+pub mod ldap;
+mod place;
 mod remember;
 pub mod signature;
 mod subjects;
@@ -30,6 +32,8 @@ use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::{Compile, Outcome, Policy, Step, Verdict};
 use gatehouse_http1 as http1;
 use indexmap::IndexMap;
+
+pub use place::Place;
 
 /// What a request showed: a caller, or nothing at all. What was shown and is not good is a failure.
 pub type Shown = Result<Option<Identity>, Failure>;
@@ -51,8 +55,21 @@ pub trait Authenticator: Send + Sync {
     /// What to show, as `WWW-Authenticate` says it (RFC 9110 11.6.1); empty if there is no word for it.
     fn challenge(&self) -> &str;
 
+    /// Where requests have the credential: whatever it reads.
+    fn places(&self) -> Vec<Place>;
+
     /// Takes the credential off the request, so that the upstream does not see it.
-    fn forget(&self, ex: &mut Exchange);
+    fn forget(&self, ex: &mut Exchange) {
+        for place in self.places() {
+            place.clear(&mut ex.request);
+        }
+    }
+
+    /// Takes off what stands in its places but was not looked at, since another came first: the upstream, which gets
+    /// the one that is good, must not take an unchecked one for it.
+    fn forget_unread(&self, ex: &mut Exchange) {
+        let _ = ex;
+    }
 }
 
 /// The settings of a kind of authentication: makes a policy by itself, or a part of one that combines several.
@@ -127,6 +144,8 @@ impl Authentication {
             Some(identity) => {
                 if self.hide_credential {
                     self.authenticator.forget(ex);
+                } else {
+                    self.authenticator.forget_unread(ex);
                 }
                 identity
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::question::Answer;
+use super::answer::Answer;
 
 /// What an answer is remembered by.
 pub type Key = [u8; 32];

@@ -224,6 +224,7 @@ fn moved(connection: &Connection, address: SocketAddr, quic: &quinn::Connection)
         listener: connection.listener.clone(),
         peer: ip,
         peer_port: address.port(),
+        local: connection.local,
         lines: PeerLines::new(ip, connection.scheme, port),
         scheme: connection.scheme,
         // A certificate that was shown at the beginning goes with the keys, not with the address.

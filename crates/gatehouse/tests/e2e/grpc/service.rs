@@ -26,7 +26,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 /// Messages as they are.
 #[derive(Clone, Copy, Default)]
-struct Plain;
+pub struct Plain;
 
 impl Codec for Plain {
     type Encode = Bytes;

@@ -1,6 +1,7 @@
 //! `basic_auth`: who calls, by a name and a password (RFC 7617).
 
 mod hashing;
+pub mod pair;
 mod users;
 
 use std::num::NonZeroU32;
@@ -8,23 +9,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use gatehouse_core::config::{Diagnostic, PasswordHash, Span, Template};
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
-use gatehouse_http1::Known;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::directory::{self, Answer, Directory, LOOKUPS, Name};
-use super::{AuthConfig, Authenticator, Common, Later, Shown, refused};
+use super::{AuthConfig, Authenticator, Common, Later, Place, Shown, refused};
 use hashing::{Fitting, Hashing};
+use pair::{Pair, SCHEME};
 use users::{User, Users};
 
 /// Finds out who calls by a name and a password (RFC 7617).
@@ -100,15 +98,7 @@ impl AuthConfig for BasicAuth {
     const NAME: &'static str = <Self as PolicyConfig>::NAME;
 
     fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic> {
-        if !self
-            .realm
-            .bytes()
-            .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
-        {
-            let message =
-                "the realm has characters that cannot stand in a field; use plain ASCII without quotes";
-            return Err(cx.error("realm", message));
-        }
+        let challenge = pair::challenge(&self.realm).map_err(|why| cx.error("realm", why))?;
         let consumers = cx.once(|| Users::of_consumers(cx));
         let file = match &self.htpasswd {
             Some(path) => {
@@ -130,7 +120,7 @@ impl AuthConfig for BasicAuth {
         let hashing = cx.common_state("basic_auth", &shape, || Hashing::new(at_once, queue));
         let fitting = cx.common_state("basic_auth", "", Fitting::new);
         let authenticator = Passwords {
-            challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", self.realm),
+            challenge,
             consumers,
             in_store: Users::in_store(cx)?,
             file,
@@ -176,30 +166,7 @@ struct Counts {
     full: Arc<Tally>,
 }
 
-/// A name and a password, as shown.
-struct Pair {
-    name: String,
-    password: Vec<u8>,
-}
-
 impl Passwords {
-    /// What the request shows; an error is for the log.
-    fn shown(ex: &Exchange) -> Result<Option<Pair>, &'static str> {
-        let mut fields = ex
-            .request
-            .head
-            .headers
-            .all(Known::Authorization)
-            .filter_map(behind_scheme);
-        let Some(text) = fields.next() else {
-            return Ok(None);
-        };
-        if fields.next().is_some() {
-            return Err("the request has several passwords");
-        }
-        pair(text).map(Some)
-    }
-
     fn find(&self, name: &str) -> Option<&User> {
         self.file.find(name).or_else(|| self.consumers.find(name))
     }
@@ -219,7 +186,7 @@ impl Passwords {
     }
 
     async fn check(&self, ex: &mut Exchange) -> Shown {
-        let pair = match Self::shown(ex) {
+        let pair = match pair::shown(ex) {
             Ok(Some(pair)) => pair,
             Ok(None) => return Ok(None),
             Err(why) => return Err(self.wrong(ex, why)),
@@ -268,7 +235,7 @@ impl Passwords {
 
 impl Authenticator for Passwords {
     fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
-        let pair = match Self::shown(ex) {
+        let pair = match pair::shown(ex) {
             Ok(Some(pair)) => pair,
             Ok(None) => return Some(Ok(None)),
             Err(why) => return Some(Err(self.wrong(ex, why))),
@@ -295,71 +262,7 @@ impl Authenticator for Passwords {
         &self.challenge
     }
 
-    fn forget(&self, ex: &mut Exchange) {
-        let fields = &mut ex.request.head.headers;
-        fields
-            .retain(|known, _, value| known != Some(Known::Authorization) || behind_scheme(value).is_none());
-    }
-}
-
-/// What follows `Basic` in a value of `Authorization`.
-fn behind_scheme(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(5)?;
-    let rest = rest.strip_prefix(b" ")?;
-    scheme.eq_ignore_ascii_case(b"basic").then(|| rest.trim_ascii())
-}
-
-/// Clients disagree about the padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// The name up to the first colon, the password behind it (RFC 7617 2). Neither has control characters.
-fn pair(text: &[u8]) -> Result<Pair, &'static str> {
-    let bytes = BASE64.decode(text).map_err(|_| "the password is not in base64")?;
-    if bytes.iter().any(u8::is_ascii_control) {
-        return Err("the password has control characters");
-    }
-    let at = bytes
-        .iter()
-        .position(|b| *b == b':')
-        .ok_or("there is no colon behind the name")?;
-    let (name, password) = bytes.split_at(at);
-    let name = std::str::from_utf8(name).map_err(|_| "the name is not UTF-8")?;
-    Ok(Pair {
-        name: name.to_owned(),
-        password: password.get(1..).unwrap_or_default().to_vec(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_passwords_are_read() {
-        let read = |text: &str| pair(text.as_bytes()).map(|pair| (pair.name, pair.password));
-        let pair = |name: &str, password: &[u8]| Ok((name.to_owned(), password.to_vec()));
-        // RFC 7617 2 and 2.1.
-        assert_eq!(
-            read("QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-            pair("Aladdin", b"open sesame")
-        );
-        assert_eq!(read("dGVzdDoxMjPCow=="), pair("test", "123£".as_bytes()));
-        assert_eq!(read("dGVzdDoxMjPCow"), pair("test", "123£".as_bytes()));
-        assert_eq!(read("YTpiOmM="), pair("a", b"b:c"));
-        assert_eq!(read("Og=="), pair("", b""));
-        for wrong in ["", "YQ==", "%%%", "YQpiOmM=", "/zpi"] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_scheme_has_any_case() {
-        assert_eq!(behind_scheme(b"bAsic  eA=="), Some(&b"eA=="[..]));
-        for other in [&b"Bearer x"[..], b"Basic", b"Basicx y", b""] {
-            assert_eq!(behind_scheme(other), None);
-        }
+    fn places(&self) -> Vec<Place> {
+        vec![Place::scheme(SCHEME)]
     }
 }

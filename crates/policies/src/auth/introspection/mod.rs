@@ -21,7 +21,7 @@ use super::jose::LONGEST;
 use super::jwt::claims::{self, Rules, Wrong};
 use super::remember::Cache;
 use super::subjects::Callers;
-use super::{AuthConfig, Authentication, Authenticator, Common, Later, Shown};
+use super::{AuthConfig, Authentication, Authenticator, Common, Later, Place, Shown};
 use ask::{Said, Server, Settings};
 
 const TOKENS: Family = Family::counter(
@@ -286,7 +286,11 @@ impl Authenticator for Asker {
         &self.challenge
     }
 
-    fn forget(&self, ex: &mut Exchange) {
-        self.place.forget(&mut ex.request);
+    fn places(&self) -> Vec<Place> {
+        self.place.places()
+    }
+
+    fn forget_unread(&self, ex: &mut Exchange) {
+        self.place.forget_unread(&mut ex.request);
     }
 }

@@ -24,7 +24,7 @@ use super::bearer::{self, Found, TokenPlace};
 use super::directory::LOOKUPS;
 use super::remember::Cache;
 use super::subjects::Callers;
-use super::{AuthConfig, Authentication, Authenticator, Later, Shown};
+use super::{AuthConfig, Authentication, Authenticator, Later, Place, Shown};
 use revoked::{Judged, Revoked};
 use verify::{Checker, Refused, Verified};
 
@@ -218,7 +218,11 @@ impl Authenticator for Bearer {
         &self.challenge
     }
 
-    fn forget(&self, ex: &mut Exchange) {
-        self.place.forget(&mut ex.request);
+    fn places(&self) -> Vec<Place> {
+        self.place.places()
+    }
+
+    fn forget_unread(&self, ex: &mut Exchange) {
+        self.place.forget_unread(&mut ex.request);
     }
 }

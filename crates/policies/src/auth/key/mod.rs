@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{self, Answer, Directory, LOOKUPS, Name};
+use super::place::{Place, behind_scheme};
 use super::{AuthConfig, Authenticator, Common, Later, Shown, refused};
 use crate::store;
 pub use format::{LONGEST_PREFIX, is_prefix};
@@ -242,10 +243,8 @@ impl Keys {
 
     /// The key in a value of `Authorization`, if its scheme is one of ours.
     fn behind_scheme<'v>(&self, value: &'v [u8]) -> Option<&'v [u8]> {
-        let end = value.iter().position(|b| *b == b' ')?;
-        let (scheme, key) = value.split_at(end);
-        let is_ours = |ours: &Scheme| scheme.eq_ignore_ascii_case(ours.name().as_bytes());
-        self.authorization.iter().any(is_ours).then(|| key.trim_ascii())
+        let mut schemes = self.authorization.iter();
+        schemes.find_map(|scheme| behind_scheme(value, scheme.name()))
     }
 
     /// The digest of the key that is shown, if it has the form that keys have.
@@ -312,21 +311,17 @@ impl Authenticator for Keys {
         &self.challenge
     }
 
-    fn forget(&self, ex: &mut Exchange) {
-        let fields = &mut ex.request.head.headers;
-        for name in &self.headers {
-            fields.remove_name(name.as_bytes());
-        }
-        if !self.authorization.is_empty() {
-            fields.retain(|known, _, value| {
-                known != Some(Known::Authorization) || self.behind_scheme(value).is_none()
-            });
-        }
-        for name in &self.query {
-            ex.request.remove_query(name);
-        }
-        for name in &self.cookies {
-            ex.request.remove_cookie(name);
-        }
+    fn places(&self) -> Vec<Place> {
+        let fields = self.headers.iter().map(|name| Place::field(name));
+        let schemes = self
+            .authorization
+            .iter()
+            .map(|scheme| Place::scheme(scheme.name()));
+        let query = self.query.iter().map(|name| Place::Query(name.as_str().into()));
+        let cookies = self
+            .cookies
+            .iter()
+            .map(|name| Place::Cookie(name.as_str().into()));
+        fields.chain(schemes).chain(query).chain(cookies).collect()
     }
 }

@@ -17,7 +17,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthConfig, Authenticator, Common, Later, Shown, refused};
+use super::{AuthConfig, Authenticator, Common, Later, Place, Shown, refused};
 use checks::{Checks, Good, digest_fits};
 use keys::Keys;
 use message::Message;
@@ -197,8 +197,7 @@ impl Signatures {
                 .created
                 .saturating_add(self.checks.max_age)
                 .saturating_add(self.checks.skew);
-            let request = ex.ids.request.as_bytes();
-            match self.nonces.take(key, nonce, request, ex.unix_seconds(), until) {
+            match self.nonces.take(key, nonce, ex.mark(), ex.unix_seconds(), until) {
                 Ok(()) => {}
                 Err(Refusal::Seen) => return Err(self.refused(ex, "the nonce was seen before")),
                 Err(Refusal::Full) => {
@@ -274,10 +273,8 @@ impl Authenticator for Signatures {
         CHALLENGE
     }
 
-    fn forget(&self, ex: &mut Exchange) {
-        let fields = &mut ex.request.head.headers;
-        fields.remove_name(b"signature");
-        fields.remove_name(b"signature-input");
+    fn places(&self) -> Vec<Place> {
+        ["signature", "signature-input"].map(Place::field).into()
     }
 }
 
