@@ -44,6 +44,7 @@ mod keepalive;
 mod key_auth;
 mod limits;
 mod metrics;
+mod oidc;
 mod pipelining;
 mod pools;
 mod proxy_protocol;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gatehouse_core::config::{Diagnostic, Template};
-use gatehouse_core::exchange::Exchange;
+use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::failure::Failure;
 use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
@@ -16,8 +16,11 @@ use super::certificate::CertificateAuth;
 use super::introspection::Introspection;
 use super::jwt::Jwt;
 use super::key::KeyAuth;
+use super::oidc::Oidc;
 use super::signature::HttpSignature;
-use super::{AuthConfig, Authentication, Authenticator, Common, Later, Shown, refused, required};
+use super::{
+    Answer, AuthConfig, Authentication, Authenticator, Common, Later, Shown, Turn, refused, required,
+};
 
 /// Finds out who calls in one of several ways, or in several at once.
 ///
@@ -63,6 +66,8 @@ pub struct Method {
     pub http_signature: Option<HttpSignature>,
     /// The certificate of the client.
     pub certificate_auth: Option<CertificateAuth>,
+    /// A login in the browser. Callers who show nothing by any method are sent to it, if they are browsers.
+    pub oidc: Option<Oidc>,
 }
 
 impl Default for Authenticate {
@@ -136,6 +141,7 @@ fn combined(methods: Vec<Method>, needs: Needs, cx: &mut Compile<'_>) -> Result<
         add(method.basic_auth, &mut cx, &mut found)?;
         add(method.http_signature, &mut cx, &mut found)?;
         add(method.certificate_auth, &mut cx, &mut found)?;
+        add(method.oidc, &mut cx, &mut found)?;
         if found.len() != 1 {
             let message = "a method is exactly one of `any`, `all`, `key_auth` and the like";
             return Err(Diagnostic::error(cx.path.clone(), message));
@@ -234,6 +240,30 @@ impl Authenticator for Combined {
     fn forget(&self, ex: &mut Exchange) {
         for part in self.parts.iter().filter(|part| part.hide_credential) {
             part.authenticator.forget(ex);
+        }
+    }
+
+    fn answers(&self, ex: &Exchange, turn: Turn) -> bool {
+        self.parts.iter().any(|part| part.authenticator.answers(ex, turn))
+    }
+
+    fn answer<'a>(&'a self, ex: &'a mut Exchange, turn: Turn) -> Answer<'a> {
+        let mut parts = self.parts.iter().map(|part| &part.authenticator);
+        match parts.find(|one| one.answers(ex, turn)) {
+            Some(one) => one.answer(ex, turn),
+            None => Box::pin(async { Err(required(&self.challenge)) }),
+        }
+    }
+
+    fn hand_on(&self, ex: &mut Exchange) {
+        for part in &self.parts {
+            part.authenticator.hand_on(ex);
+        }
+    }
+
+    fn on_response(&self, ex: &mut Exchange, response: &mut Response) {
+        for part in &self.parts {
+            part.authenticator.on_response(ex, response);
         }
     }
 }
