@@ -186,7 +186,7 @@ fn programs_use_keys_where_browsers_log_in() {
     let yaml = format!(
         r#"
 listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
-consumers: {{ robot: {{ credentials: {{ keys: [ {{ plain: "a key that is long enough to be one" }} ] }} }} }}
+consumers: {{ robot: {{ credentials: {{ keys: [ {{ id: one, sha256: f6bf68c2c3dc6363fa532b42d824c34b880ca1447c42ea0ebdcd07a683db1186 }} ] }} }} }}
 routes:
   app:
     match: {{ path: /** }}
@@ -206,7 +206,7 @@ upstreams: {{ api: {{ endpoints: ["{}"] }} }}
     );
     let gateway = gateway(&yaml).start();
     let mut browser = browser(&gateway);
-    let request = Request::new("GET", "").header("X-API-Key", "a key that is long enough to be one");
+    let request = Request::new("GET", "").header("X-API-Key", "plain-old-key");
     assert_eq!(browser.send(&format!("{SITE}/x"), request).status, 200);
     assert_eq!(backend.last().header("x-consumer"), Some("robot"));
     let (_, response) = provider.log_in(&mut browser, &format!("{SITE}/x"), "alice");
