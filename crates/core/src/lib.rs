@@ -4,6 +4,8 @@
 //! walks one request through these modules; start reading at `proxy.rs`.
 
 pub mod action;
+#[doc(hidden)]
+pub mod benching;
 pub mod body;
 mod buffered;
 pub mod config;

@@ -182,7 +182,12 @@ async fn run(worker: Worker, mut inbox: mpsc::Receiver<Command>) {
 }
 
 impl Worker {
-    fn new(index: usize, gateway: Arc<Gateway>, peers: Vec<WorkerHandle>, access: AccessBuffer) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        gateway: Arc<Gateway>,
+        peers: Vec<WorkerHandle>,
+        access: AccessBuffer,
+    ) -> Self {
         let seed = RandomState::new();
         let generation = gateway.generation();
         Self {

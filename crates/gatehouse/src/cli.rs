@@ -179,7 +179,8 @@ impl Upgrade {
 /// Where the gateway of this configuration waits for `upgrade`. `None`: the configuration cannot be read, which was
 /// told.
 fn socket_of(file: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let Ok(document) = document::Document::load(&Source::File(file.to_owned())) else {
+    let document = document::Document::load(&Source::File(file.to_owned()));
+    let Ok(document) = document.inspect_err(document::Bad::tell) else {
         return Ok(None);
     };
     match document.config.process.upgrade.socket {

@@ -157,6 +157,6 @@ pub(crate) fn ask(socket: &Path, binary: Option<&Path>) -> anyhow::Result<u32> {
     }
     match serde_json::from_str(&line).context("an answer that cannot be understood")? {
         Answer::Done(pid) => Ok(pid),
-        Answer::Failed(why) => bail!("{why}; the old process goes on"),
+        Answer::Failed(why) => bail!("{why}\nthe old process goes on"),
     }
 }

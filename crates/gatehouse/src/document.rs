@@ -33,7 +33,7 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Loads and lints; see [`Document::tell`] for warnings. `Err`: what is wrong, already printed.
+    /// Loads and lints; see [`Document::tell`] for warnings. `Err`: what is wrong, for [`Bad::tell`].
     pub(crate) fn load(source: &Source) -> Result<Self, Bad> {
         Self::load_with(source, false)
     }
@@ -66,8 +66,11 @@ impl Document {
             diagnostics.locate(&sources);
         }
         if failed {
-            tell(&diagnostics, &sources);
-            return Err(Bad { files: watch });
+            return Err(Bad {
+                files: watch,
+                diagnostics,
+                sources,
+            });
         }
         let hash = hash(&sources);
         Ok(Self {
@@ -94,10 +97,19 @@ impl Document {
 
     /// Prints what is wrong with the document beyond its text.
     pub(crate) fn report(&self, diagnostics: Vec<Diagnostic>) {
+        tell(&self.locate(diagnostics), &self.sources);
+    }
+
+    /// The same as text.
+    pub(crate) fn render(&self, diagnostics: Vec<Diagnostic>) -> String {
+        self.locate(diagnostics).render(&self.sources)
+    }
+
+    fn locate(&self, diagnostics: Vec<Diagnostic>) -> Diagnostics {
         let mut all = Diagnostics::default();
         all.extend(diagnostics);
         all.locate(&self.sources);
-        tell(&all, &self.sources);
+        all
     }
 
     /// Compiles it without running it. `None`: what is wrong was printed.
@@ -110,15 +122,31 @@ impl Document {
     }
 }
 
-/// A document that cannot be used. What is wrong was printed.
+/// A document that cannot be used.
 pub(crate) struct Bad {
     /// The files it was read from: a change of them may mend it.
     pub(crate) files: Vec<PathBuf>,
+    diagnostics: Diagnostics,
+    sources: Sources,
+}
+
+impl Bad {
+    /// Prints what is wrong.
+    pub(crate) fn tell(&self) {
+        tell(&self.diagnostics, &self.sources);
+    }
+
+    /// What is wrong, as text.
+    pub(crate) fn render(&self) -> String {
+        self.diagnostics.render(&self.sources)
+    }
 }
 
 /// Loads and compiles a file; `None` if it is not good, which was printed.
 pub(crate) fn checked(file: &Path, strict: bool) -> Option<(Document, Plan)> {
-    let mut document = Document::load_with(&Source::File(file.to_owned()), strict).ok()?;
+    let mut document = Document::load_with(&Source::File(file.to_owned()), strict)
+        .inspect_err(Bad::tell)
+        .ok()?;
     document.tell();
     let plan = document.compile()?;
     Some((document, plan))

@@ -250,11 +250,11 @@ impl Predecessor {
         }
     }
 
-    /// Says why this process cannot serve.
-    pub(crate) fn fail(&self, why: &str) {
-        // If nobody listens any more, nobody waits for us.
-        let why = why.chars().take(1000).collect();
-        let _ = self.0.send(&Message::Failed { why }, None);
+    /// Says why this process cannot serve. Fails if nobody listens any more.
+    pub(crate) fn fail(&self, why: &str) -> io::Result<()> {
+        // A character may take six bytes in JSON.
+        let why = why.trim_end().chars().take(PACKET / 8).collect();
+        self.0.send(&Message::Failed { why }, None)
     }
 }
 
@@ -369,7 +369,7 @@ mod tests {
             Answer::Late
         );
         let new = Predecessor(Channel(theirs));
-        new.fail("no such file");
+        new.fail("no such file").unwrap();
         assert_eq!(
             old.answer(Instant::now() + PROMPT),
             Answer::Failed("no such file".to_owned())

@@ -55,8 +55,11 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let inherited = Inherited::new(sockets.unwrap_or_default());
     let result = start(options, inherited, predecessor.as_ref());
     if let (Err(error), Some(predecessor)) = (&result, &predecessor) {
-        // Whoever asked for the upgrade should not have to look for the reason.
-        predecessor.fail(&format!("{error:#}"));
+        // Whoever asked for the upgrade should not have to look for the reason: the old process tells, and logs it in its
+        // own way.
+        if predecessor.fail(&format!("{error:#}")).is_ok() {
+            return Ok(ExitCode::FAILURE);
+        }
     }
     result
 }
@@ -67,8 +70,13 @@ fn start(
     predecessor: Option<&Predecessor>,
 ) -> anyhow::Result<ExitCode> {
     let program = upgrade::own_program().context("cannot tell which program this is")?;
-    let Ok(mut document) = Document::load(&options.source) else {
-        bail!("the configuration cannot be used");
+    let mut document = match Document::load(&options.source) {
+        Ok(document) => document,
+        Err(bad) if predecessor.is_some() => bail!("the configuration cannot be used\n{}", bad.render()),
+        Err(bad) => {
+            bad.tell();
+            bail!("the configuration cannot be used");
+        }
     };
     let log = log::start(
         document.config.process.log.level.as_str(),
@@ -220,6 +228,12 @@ impl Running {
         );
         let prepared = match prepared.await {
             Ok(prepared) => prepared,
+            Err(StartError::Diagnostics(diagnostics)) if predecessor.is_some() => {
+                bail!(
+                    "the configuration cannot be used\n{}",
+                    document.render(diagnostics)
+                );
+            }
             Err(StartError::Diagnostics(diagnostics)) => {
                 let why = diagnostics.first().map(|first| first.message.clone());
                 document.report(diagnostics);
@@ -331,6 +345,7 @@ impl Running {
         let mut document = match loaded {
             Ok(document) => document,
             Err(bad) => {
+                bad.tell();
                 self.is_behind = true;
                 self.server.reload_failed();
                 tracing::error!("configuration not changed: the new one has errors");

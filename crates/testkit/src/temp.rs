@@ -55,3 +55,11 @@ impl Drop for TempDir {
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }
+
+/// Puts a file in the place of the one there, whole: whoever watches it never sees half of it, or an empty one.
+#[track_caller]
+pub fn replace(file: &Path, content: impl AsRef<[u8]>) {
+    let next = file.with_extension("next");
+    let done = std::fs::write(&next, content).and_then(|()| std::fs::rename(&next, file));
+    done.unwrap_or_else(|e| panic!("replace {}: {e}", file.display()));
+}

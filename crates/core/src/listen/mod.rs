@@ -58,6 +58,16 @@ pub(crate) enum Queue {
 }
 
 impl ListenerState {
+    pub(crate) fn new(name: &str, limits: Limits, stats: Arc<ListenerStats>) -> Self {
+        Self {
+            name: name.into(),
+            admission: Admission::new(limits),
+            stats,
+            closing: OnceLock::new(),
+            closed: Notify::new(),
+        }
+    }
+
     /// True once the listener is being given up, by a reload, a stop or an upgrade: its connections end after what they
     /// are doing. This is the one thing for a connection or tunnel to look at; all tasks that wait on the worker's
     /// timers are woken when it changes (`Command::Stir`).
@@ -167,13 +177,7 @@ impl Listeners {
                         let inherited = Some((&mut *inherited, &listener.address));
                         datagrams.extend(quic::prepare(name, listener, &address, inherited, &mut bad));
                     }
-                    let state = Arc::new(ListenerState {
-                        name: name.as_str().into(),
-                        admission: Admission::new(limits(listener)),
-                        stats,
-                        closing: OnceLock::new(),
-                        closed: Notify::new(),
-                    });
+                    let state = Arc::new(ListenerState::new(name, limits(listener), stats));
                     let (ending, ended) = oneshot::channel();
                     let running = Running {
                         written: listener.address.clone(),

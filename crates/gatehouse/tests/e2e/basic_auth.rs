@@ -87,9 +87,8 @@ fn a_password_that_was_changed_is_good_no_more_though_it_was_remembered() {
     let backend = HttpBackend::start();
     let gateway = start(&backend, "", &format!("ann:{ARGON2}\n"));
     assert_eq!(ask(&gateway, "Basic YW5uOnBhc3N3b3Jk").status, 200);
-    let new = gateway.directory().join("users.next");
-    std::fs::write(&new, format!("ann:{BCRYPT}\n")).unwrap();
-    std::fs::rename(new, gateway.directory().join("users")).unwrap();
+    let users = gateway.directory().join("users");
+    gatehouse_testkit::temp::replace(&users, format!("ann:{BCRYPT}\n"));
     until("the new password to be in force", || {
         ask(&gateway, "Basic YW5uOlUqVQ==").status == 200
     });

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use gatehouse_testkit::temp;
 use gatehouse_testkit::wait::until;
 use gatehouse_testkit::{Client, Gateway, Request, client};
 
@@ -49,9 +50,7 @@ routes:
 
 /// Puts another file in the place of the one there.
 fn replace(gateway: &Gateway, text: &str) {
-    let new = gateway.directory().join("consumers.next");
-    std::fs::write(&new, text).unwrap();
-    std::fs::rename(new, gateway.directory().join("consumers.jsonl")).unwrap();
+    temp::replace(&gateway.directory().join("consumers.jsonl"), text);
 }
 
 #[test]

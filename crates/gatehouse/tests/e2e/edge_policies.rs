@@ -1,5 +1,6 @@
 //! Policies that let requests in: what text cases cannot say, such as lists in files and bodies of unknown length.
 
+use gatehouse_testkit::temp::replace;
 use gatehouse_testkit::wait::until;
 use gatehouse_testkit::{Client, HttpBackend, Request, client, countries};
 
@@ -18,12 +19,12 @@ routes:
     let status = || client::get(gateway.address(), "/").status;
     assert_eq!(status(), 200);
     let list = gateway.directory().join("lists/bad.txt");
-    std::fs::write(&list, "127.0.0.0/8 ; everybody here\n").unwrap();
+    replace(&list, "127.0.0.0/8 ; everybody here\n");
     until("the list to be noticed", || status() == 403);
-    std::fs::write(&list, "127.0.0.0/33\n").unwrap();
+    replace(&list, "127.0.0.0/33\n");
     gateway.wait_log("line 1: `127.0.0.0/33` is not a block of addresses");
     assert_eq!(status(), 403);
-    std::fs::write(&list, "").unwrap();
+    replace(&list, "");
     until("the list to be noticed", || status() == 200);
 }
 
@@ -105,10 +106,10 @@ upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
     );
 
     // The file is watched, and a bad one changes nothing.
-    std::fs::write(&file, "rubbish").unwrap();
+    replace(&file, "rubbish");
     gateway.wait_log("cannot use `geo/countries.mmdb`");
     assert_eq!(ask("/home", "192.0.2.7"), 200);
-    std::fs::write(&file, countries::database(&[("10.0.0.0/8", "DE")])).unwrap();
+    replace(&file, countries::database(&[("10.0.0.0/8", "DE")]));
     until("the new database", || ask("/home", "10.0.0.1") == 200);
     assert_eq!(ask("/home", "192.0.2.7"), 403);
 }

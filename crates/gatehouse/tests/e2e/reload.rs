@@ -86,7 +86,7 @@ fn a_changed_included_file_is_noticed() {
     let team = |n: usize| format!("routes: {{ all: {{ match: {{}}, reply: {{ body: \"{n}\" }} }} }}\n");
     let gateway = gateway(main).file("teams/a.yaml", &team(1)).start();
     assert_eq!(client::get(gateway.address(), "/").text(), "1");
-    std::fs::write(gateway.directory().join("teams/a.yaml"), team(2)).unwrap();
+    gatehouse_testkit::temp::replace(&gateway.directory().join("teams/a.yaml"), team(2));
     until("the file to be noticed", || {
         client::get(gateway.address(), "/").text() == "2"
     });

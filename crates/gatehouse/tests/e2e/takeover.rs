@@ -210,7 +210,7 @@ fn a_new_process_with_a_bad_configuration_changes_nothing() {
         )
     );
     for (name, text, why) in [
-        ("typo", "listenerz: {}\n", "the configuration cannot be used"),
+        ("typo", "listenerz: {}\n", "unknown section `listenerz`"),
         ("taken", more.as_str(), "address already in use"),
     ] {
         let path = gateway.directory().join(format!("{name}.yaml"));

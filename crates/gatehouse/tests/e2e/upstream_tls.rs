@@ -1,13 +1,11 @@
 //! Endpoints behind TLS: who is believed, who we say we are, and what becomes of connections.
 
-use std::io::Write;
-use std::path::Path;
-
 use gatehouse_testkit::backend::tcp::TcpBackend;
 use gatehouse_testkit::backend::tls::Settings;
-use gatehouse_testkit::temp::TempDir;
+use gatehouse_testkit::temp::{TempDir, replace};
 use gatehouse_testkit::tls::{Authority, Issued, Leaf, TLS12};
 use gatehouse_testkit::{Client, Gateway, H2Backend, HttpBackend, Reply, Response, TlsFront};
+use std::io::Write;
 
 use crate::{gateway, with_upstream};
 
@@ -317,12 +315,12 @@ fn a_changed_authority_counts_from_the_next_request_on() {
     let mut client = Client::connect(gateway.address());
     assert_eq!(client.get("/").text(), "ok");
     let other = Authority::named("other");
-    replace(&rig.folder.join("ca.pem"), &other.pem());
+    replace(&rig.folder.join("ca.pem"), other.pem());
     gateway.signal("HUP");
     gateway.wait_log("configuration changed");
     // A kept connection would still work; it was made under other settings.
     assert_eq!(client.get("/").code(), "tls_failed");
-    replace(&rig.folder.join("ca.pem"), &rig.authority.pem());
+    replace(&rig.folder.join("ca.pem"), rig.authority.pem());
     gateway.signal("HUP");
     gatehouse_testkit::wait::until("the first authority again", || client.get("/").status == 200);
 }
@@ -338,12 +336,6 @@ fn a_bad_file_keeps_what_runs() {
     gateway.wait_log("configuration not changed");
     assert_eq!(get(&gateway).text(), "ok");
     assert_eq!(front.handshakes().len(), 1, "the connection is kept");
-}
-
-fn replace(file: &Path, text: &str) {
-    let new = file.with_extension("new");
-    std::fs::write(&new, text).unwrap();
-    std::fs::rename(&new, file).unwrap();
 }
 
 /// A body without a length ends with the connection: over TLS the end must be said.

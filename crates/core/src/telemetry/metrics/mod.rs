@@ -265,8 +265,9 @@ pub struct Events {
 impl Events {
     /// Counts a configuration loaded after the first; a failed one leaves the old in use.
     pub fn reloaded(&self, ok: bool) {
-        self.reloads.at(usize::from(!ok)).add_shared(1);
+        // Before the count: whoever sees that it went up sees what came of it.
         self.behind.set(u64::from(!ok));
+        self.reloads.at(usize::from(!ok)).add_shared(1);
     }
 
     /// Notes that the configuration is again the one in use.

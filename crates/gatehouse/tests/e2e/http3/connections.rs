@@ -27,8 +27,8 @@ fn a_new_certificate_is_for_new_connections() {
     let mut old = setup.connect();
     assert_eq!(old.get("/").status, 200);
     let issued = setup.authority.server(&["localhost"]);
-    std::fs::write(setup.gateway.directory().join("key.pem"), &issued.key).unwrap();
-    std::fs::write(setup.gateway.directory().join("cert.pem"), &issued.cert).unwrap();
+    gatehouse_testkit::temp::replace(&setup.gateway.directory().join("key.pem"), &issued.key);
+    gatehouse_testkit::temp::replace(&setup.gateway.directory().join("cert.pem"), &issued.cert);
     setup.gateway.signal("HUP");
     until("the new certificate", || {
         setup.connect().certificate() == issued.der

@@ -305,7 +305,7 @@ fn what_was_revoked_is_refused_as_soon_as_the_list_says_so() {
     for token in &tokens {
         assert_eq!(get(&gateway, token).status, 200);
     }
-    std::fs::write(gateway.directory().join("revoked.txt"), "jti t-1\nsub bob\n").unwrap();
+    gatehouse_testkit::temp::replace(&gateway.directory().join("revoked.txt"), "jti t-1\nsub bob\n");
     gatehouse_testkit::wait::until("the list to be noticed", || {
         get(&gateway, &tokens[0]).status == 401
     });

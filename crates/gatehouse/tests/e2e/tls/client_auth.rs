@@ -250,7 +250,7 @@ fn a_revoked_certificate_is_refused_also_with_a_ticket() {
     }
     let mut kept = bad.client(to);
     assert_eq!(kept.get("/").status, 200);
-    std::fs::write(gateway.directory().join("crl.pem"), authority.revoke(&[2])).unwrap();
+    gatehouse_testkit::temp::replace(&gateway.directory().join("crl.pem"), authority.revoke(&[2]));
     until("the list to be noticed", || {
         bad.try_connect(to)
             .and_then(|mut raw| {

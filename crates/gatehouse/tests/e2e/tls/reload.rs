@@ -1,5 +1,6 @@
 //! New certificates while the gateway runs.
 
+use gatehouse_testkit::temp::replace;
 use gatehouse_testkit::tls::{Issued, Leaf};
 use gatehouse_testkit::wait::until;
 use gatehouse_testkit::{Authority, Gateway, TlsClient};
@@ -8,8 +9,8 @@ use super::{document, secure};
 
 fn write(gateway: &Gateway, issued: &Issued) {
     let folder = gateway.directory().join("tls");
-    std::fs::write(folder.join("0.pem"), &issued.cert).unwrap();
-    std::fs::write(folder.join("0.key"), &issued.key).unwrap();
+    replace(&folder.join("0.pem"), &issued.cert);
+    replace(&folder.join("0.key"), &issued.key);
 }
 
 fn reloads(gateway: &Gateway, result: &str) -> f64 {
@@ -57,11 +58,11 @@ fn a_bad_one_keeps_the_old_until_it_is_mended() {
     let key = gateway.directory().join("tls/0.key");
 
     // Half of it is there: the certificate has another key.
-    std::fs::write(&key, &new.key).unwrap();
+    replace(&key, &new.key);
     gateway.wait_log("`tls/0.key` is not the key of the certificate `tls/0.pem`");
     std::fs::remove_file(&key).unwrap();
     gateway.wait_log("`tls/0.key` cannot be read: no such file");
-    std::fs::write(&key, "rubbish").unwrap();
+    replace(&key, "rubbish");
     gateway.wait_log("`tls/0.key` has no private key");
     assert!(reloads(&gateway, "failed") >= 3.0);
     assert_eq!(reloads(&gateway, "ok"), 0.0);
@@ -123,7 +124,7 @@ fn a_stapled_response_is_passed_on() {
     let client = TlsClient::trusting(&authority).build();
     client.connect(gateway.address());
     assert_eq!(client.staple(), response(0));
-    std::fs::write(gateway.directory().join("staple.der"), response(1)).unwrap();
+    replace(&gateway.directory().join("staple.der"), response(1));
     until("the new response", || {
         client.fresh().connect(gateway.address());
         client.staple() == response(1)

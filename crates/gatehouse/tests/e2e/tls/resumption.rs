@@ -76,7 +76,7 @@ fn nodes_that_share_keys_resume_each_others_sessions() {
     // The next key comes in front; the old is still good.
     let client = TlsClient::trusting(&authority).build();
     assert!(!resumes(&client, &one));
-    std::fs::write(two.directory().join("tickets"), format!("{TWO}{ONE}")).unwrap();
+    gatehouse_testkit::temp::replace(&two.directory().join("tickets"), format!("{TWO}{ONE}"));
     two.signal("HUP");
     two.wait_metric("gatehouse_config_reloads_total", &[("result", "ok")], |n| {
         n >= 1.0
