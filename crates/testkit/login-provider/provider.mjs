@@ -3,14 +3,15 @@
 // Started with a port (0: any) and, as JSON, what the test wants; says `ready PORT` once it listens, and ends with its
 // standard input. `POST /test/flags` changes switches, `GET /test/counts` says how often what was asked for.
 import http from 'node:http';
+import net from 'node:net';
 import * as jose from 'jose';
 import { Provider } from 'oidc-provider';
 
 const [port, text] = process.argv.slice(2);
 const wanted = JSON.parse(text);
 // tokens: seconds that those of a login are good for. blob: bytes that everybody's profile has. claims: what ID tokens say
-// instead. foreign: they are signed by somebody else. broken: the token endpoint fails.
-const flags = { tokens: 3600, blob: 0, claims: null, foreign: false, broken: false };
+// instead. gateway: the port that logouts are told to, whatever host the client names. foreign: they are signed by somebody else. broken: the token endpoint fails.
+const flags = { tokens: 3600, blob: 0, claims: null, foreign: false, broken: false, gateway: 0 };
 const counts = { code: 0, refresh: 0, userinfo: 0, discovery: 0, refused: 0 };
 let lastToken = null;
 
@@ -18,6 +19,12 @@ const generated = await jose.generateKeyPair('ES256', { extractable: true });
 const exported = await jose.exportJWK(generated.privateKey);
 const key = { ...exported, kid: await jose.calculateJwkThumbprint(exported), use: 'sig', alg: 'ES256' };
 const foreign = (await jose.generateKeyPair('ES256')).privateKey;
+
+class ToGateway extends http.Agent {
+  createConnection(options, done) {
+    return net.connect({ port: flags.gateway, host: '127.0.0.1' }, done);
+  }
+}
 
 const server = http.createServer();
 await new Promise((resolve) => server.listen(Number(port), '127.0.0.1', resolve));
@@ -42,7 +49,9 @@ const provider = new Provider(issuer, {
     AccessToken: (ctx) => (ctx.oidc.params.grant_type === 'refresh_token' ? 3600 : flags.tokens),
     AuthorizationCode: 600, Grant: 3600, IdToken: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600,
   },
+  httpOptions: () => ({ agent: new ToGateway() }),
   features: {
+    backchannelLogout: { enabled: true },
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: true },
     userinfo: { enabled: true },

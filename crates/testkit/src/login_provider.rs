@@ -31,6 +31,8 @@ impl LoginProvider {
             let mut all = json!({
                 "redirect_uris": [format!("http://{HOST}/oauth2/callback"), format!("http://{HOST}/other/callback")],
                 "post_logout_redirect_uris": [format!("http://{HOST}/bye")],
+                "backchannel_logout_uri": format!("http://{HOST}/ended"),
+                "backchannel_logout_session_required": true,
             });
             all.as_object_mut()
                 .expect("an object")

@@ -190,7 +190,6 @@ fn nobody_is_sent_to_another_site() {
     for target in [
         "https://evil.test/",
         "//evil.test/",
-        "/\\evil.test/",
         "%2F%2Fevil.test",
         "/%5Cevil.test",
         "/%09/evil.test",

@@ -3,7 +3,7 @@
 use std::thread;
 
 use gatehouse_testkit::wait::until;
-use gatehouse_testkit::{Browser, HttpBackend, LoginProvider};
+use gatehouse_testkit::{Browser, HttpBackend, LoginProvider, Request, Response};
 use serde_json::json;
 
 use super::{KEY, SHOP, SITE, browser, document, guarded, parameter, script};
@@ -41,18 +41,7 @@ fn logging_out_ends_the_session_here_and_at_the_provider() {
         "http%3A%2F%2Fgateway.test%2Fbye"
     );
     assert!(parameter(&to, "id_token_hint").starts_with("eyJ"), "{to}");
-    let (at, asked) = browser.follow(&to);
-    let xsrf = asked.text();
-    let xsrf = xsrf
-        .split("name=\"xsrf\" value=\"")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next());
-    let form = [("xsrf", xsrf.expect("a form")), ("logout", "yes")];
-    let confirm = format!("{}/session/end/confirm", provider.issuer());
-    let (at, response) = {
-        let _ = at;
-        browser.submit(&confirm, &form)
-    };
+    let (at, response) = end_at_provider(&provider, &mut browser, &to);
     assert!(at.starts_with(&format!("{SITE}/bye")), "{at}");
     assert_eq!(response.text(), "bye");
 
@@ -67,6 +56,47 @@ fn logging_out_ends_the_session_here_and_at_the_provider() {
     let mut nobody = self::browser(&gateway);
     let sent = nobody.get(&format!("{SITE}/oauth2/logout"));
     assert_eq!((sent.status, sent.header("location")), (303, Some("/bye")));
+}
+
+#[test]
+fn the_provider_ends_a_session_without_the_browser() {
+    let (provider, backend) = (LoginProvider::start(), HttpBackend::start());
+    let yaml = document(&provider, &backend, &[KEY], SHOP, "").replace(
+        "logout: { after: /bye }",
+        "logout: { provider: false, after: /bye, back_channel: /ended }",
+    );
+    let gateway = gateway(&yaml).start();
+    provider.set(&json!({ "gateway": gateway.address().port() }));
+    let (mut one, mut other) = (browser(&gateway), browser(&gateway));
+    provider.log_in(&mut one, &format!("{SITE}/x"), "alice");
+    provider.log_in(&mut other, &format!("{SITE}/x"), "alice");
+    // Alice logs out at another site of the provider.
+    end_at_provider(&provider, &mut one, &format!("{}/session/end", provider.issuer()));
+    until("the session to end", || script(&mut one, "/x").status == 401);
+    assert_eq!(script(&mut other, "/x").status, 200, "that is another session");
+
+    // What is no logout token ends nothing, not even an ID token that was.
+    let sent = |form: &str| {
+        let request = Request::post("", form).header("Content-Type", "application/x-www-form-urlencoded");
+        browser(&gateway).send(&format!("{SITE}/ended"), request).status
+    };
+    for form in ["", "logout_token=", "logout_token=a.b.c", "token=x"] {
+        assert_eq!(sent(form), 400, "{form}");
+    }
+    assert_eq!(browser(&gateway).get(&format!("{SITE}/ended")).status, 405);
+    assert_eq!(script(&mut other, "/x").status, 200);
+}
+
+/// Confirms at the provider that its session is to end.
+fn end_at_provider(provider: &LoginProvider, browser: &mut Browser, url: &str) -> (String, Response) {
+    let (_, asked) = browser.follow(url);
+    let text = asked.text();
+    let xsrf = text
+        .split("name=\"xsrf\" value=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let form = [("xsrf", xsrf.expect("a form")), ("logout", "yes")];
+    browser.submit(&format!("{}/session/end/confirm", provider.issuer()), &form)
 }
 
 #[test]
@@ -150,8 +180,10 @@ fn a_session_ends_when_the_provider_ends_it() {
     assert_eq!(browser.get(&format!("{SITE}/x")).status, 302);
     assert_eq!(backend.count(), 0);
     // The provider has other keys now, which are found when a token names one.
-    let (_, response) = provider.log_in(&mut self::browser(&gateway), &format!("{SITE}/x"), "alice");
-    assert_eq!(response.status, 200);
+    until("a login under the new keys", || {
+        let (_, response) = provider.log_in(&mut self::browser(&gateway), &format!("{SITE}/x"), "alice");
+        response.status == 200
+    });
 }
 
 #[test]

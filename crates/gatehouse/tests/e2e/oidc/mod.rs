@@ -153,9 +153,10 @@ fn only_browsers_that_ask_for_a_page_are_sent_to_the_login() {
     let gateway = guarded(&provider, &backend, "");
     let page = || Request::new("GET", "").header("Accept", "text/html,application/xml;q=0.9");
     let with = |name: &str, value: &str| page().header(name, value);
-    let method = |name: &str| Request {
-        method: name.to_owned(),
-        ..page()
+    let method = |name: &str| {
+        let mut request = page();
+        name.clone_into(&mut request.method);
+        request
     };
     for (request, status) in [
         (page(), 302),

@@ -105,6 +105,7 @@ impl AuthConfig for Oidc {
             login_path: self.login.path,
             login_timeout: self.login.timeout.get(),
             logout_path: self.logout.path,
+            back_channel: self.logout.back_channel,
             logout_after: after,
             logout_at_provider: self.logout.provider,
             keep_id_token: self.logout.provider,
@@ -137,6 +138,7 @@ impl Oidc {
             ("callback", Some(&self.callback)),
             ("login.path", self.login.path.as_ref()),
             ("logout.path", Some(&self.logout.path)),
+            ("logout.back_channel", self.logout.back_channel.as_ref()),
         ];
         for (at, (field, path)) in paths.iter().enumerate() {
             let Some(path) = path else { continue };
@@ -149,7 +151,8 @@ impl Oidc {
                     ),
                 ));
             }
-            if !is_below(path, &self.cookie.path) {
+            // The provider itself has no cookie.
+            if *field != "logout.back_channel" && !is_below(path, &self.cookie.path) {
                 let below = &self.cookie.path;
                 return Err(cx.error(
                     field,

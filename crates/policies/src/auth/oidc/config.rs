@@ -177,6 +177,9 @@ pub struct LogoutSettings {
     /// Whether the browser is then sent to the provider, to end the session there too (OpenID Connect RP-Initiated Logout 1.0).
     /// For that the session keeps the ID token.
     pub provider: bool,
+    /// A path to which the provider posts that a session has ended (OpenID Connect Back-Channel Logout 1.0). This gateway knows of it
+    /// as long as it runs, for 10,000 logouts at most; others have to be told as well. Absent: none.
+    pub back_channel: Option<String>,
     /// Where the browser ends up: a path of the site, or a URL; better one that needs no login. The provider must know it as a
     /// post-logout redirect URI. Absent: the provider's own page, or `/` if it has none.
     pub after: Option<String>,
@@ -221,6 +224,7 @@ impl Default for LogoutSettings {
         Self {
             path: "/oauth2/logout".to_owned(),
             provider: true,
+            back_channel: None,
             after: None,
         }
     }

@@ -27,6 +27,16 @@ impl Login {
         nonce: Option<&str>,
         access_token: &str,
     ) -> Result<Map<String, Value>, Bad> {
+        let claims = self.verified(ex, token).await?;
+        let algorithm = Token::parse(token).and_then(|token| token.header().map(|header| header.algorithm));
+        let algorithm = algorithm.map_err(|why| Bad::Token(why.to_owned()))?;
+        fits(&claims, &self.client_id, nonce, access_token, algorithm)
+            .map_err(|why| Bad::Token(why.to_owned()))?;
+        Ok(claims)
+    }
+
+    /// What a token of the provider for this client says.
+    pub async fn verified(&self, ex: &Exchange, token: &str) -> Result<Map<String, Value>, Bad> {
         let check = || self.checker.check(token, ex.unix_seconds(), ex.now());
         let mut checked = check();
         if let (Err(Refused::UnknownKey(..)), Some(provider)) = (&checked, &self.provider) {
@@ -39,12 +49,7 @@ impl Login {
             Refused::UnknownKey(_, why) | Refused::Invalid(why) => Bad::Token(why),
             Refused::Scopes(_) => Bad::Token("it lacks scopes".to_owned()),
         })?;
-        let claims = &verified.proof.claims;
-        let algorithm = Token::parse(token).and_then(|token| token.header().map(|header| header.algorithm));
-        let algorithm = algorithm.map_err(|why| Bad::Token(why.to_owned()))?;
-        fits(claims, &self.client_id, nonce, access_token, algorithm)
-            .map_err(|why| Bad::Token(why.to_owned()))?;
-        Ok(claims.clone())
+        Ok(verified.proof.claims.clone())
     }
 }
 

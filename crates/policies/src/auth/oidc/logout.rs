@@ -20,7 +20,8 @@ const ROOM: usize = 10_000;
 pub struct Ended {
     /// Whether there is any, so that most gateways look no further.
     any: AtomicBool,
-    names: Cache<()>,
+    /// By what names them; those that began at this time, in seconds since 1970, or before.
+    names: Cache<u64>,
 }
 
 impl Ended {
@@ -32,14 +33,25 @@ impl Ended {
         }
     }
 
-    /// Whether a session has ended.
+    /// Whether a session has ended: by itself, or by what the provider calls it or the person.
     pub fn has(&self, session: &Session) -> bool {
-        self.any.load(Ordering::Relaxed) && self.names.get(self.names.hash(&session.id)).is_some()
+        let is = |kind: &str, name: Option<&str>| {
+            let until = name.and_then(|name| self.names.get(self.hash(kind, name)));
+            until.is_some_and(|until| session.began <= until)
+        };
+        let claim = |name: &str| session.claims.get(name).and_then(|value| value.as_str());
+        self.any.load(Ordering::Relaxed)
+            && (is("id", Some(&session.id)) || is("sid", claim("sid")) || is("sub", claim("sub")))
     }
 
-    fn add(&self, session: &Session) {
-        self.names.put(self.names.hash(&session.id), ());
+    /// Ends those of this name that began until then.
+    pub fn end(&self, kind: &str, name: &str, until: u64) {
+        self.names.put(self.hash(kind, name), until);
         self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn hash(&self, kind: &str, name: &str) -> u128 {
+        self.names.hash(&format!("{kind} {name}"))
     }
 }
 
@@ -56,7 +68,7 @@ impl Login {
         self.cookies.drop_session(headers, &mut set);
         Kept::add(ex, |kept| kept.set.append(&mut set));
         let at_provider = session.and_then(|opened| {
-            self.ended.add(&opened.session);
+            self.ended.end("id", &opened.session.id, u64::MAX);
             self.end_session(ex, &opened.session)
         });
         let after = || self.logout_after.clone().unwrap_or_else(|| "/".to_owned());

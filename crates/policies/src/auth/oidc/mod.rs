@@ -5,6 +5,7 @@
 //! `callback.rs` takes it back with the help of `id_token.rs` and `tokens.rs`, `refresh.rs` gets new tokens, `logout.rs`
 //! ends the session.
 
+mod back_channel;
 mod callback;
 mod compile;
 mod config;
@@ -91,6 +92,7 @@ struct Login {
     login_path: Option<String>,
     login_timeout: Duration,
     logout_path: String,
+    back_channel: Option<String>,
     logout_after: Option<String>,
     logout_at_provider: bool,
     keep_id_token: bool,
@@ -334,7 +336,8 @@ impl Authenticator for Login {
             return self.is_wanted(ex);
         }
         let path = ex.request.head.path();
-        path == self.callback || path == self.logout_path || self.login_path.as_deref() == Some(path)
+        let is = |own: &Option<String>| own.as_deref() == Some(path);
+        path == self.callback || path == self.logout_path || is(&self.login_path) || is(&self.back_channel)
     }
 
     fn answer<'a>(&'a self, ex: &'a mut Exchange, turn: Turn) -> Answer<'a> {
@@ -347,6 +350,8 @@ impl Authenticator for Login {
                 self.finish(ex).await
             } else if path == self.logout_path {
                 self.log_out(ex)
+            } else if self.back_channel.as_deref() == Some(path) {
+                self.told_to_end(ex).await
             } else {
                 self.start(ex).await
             }

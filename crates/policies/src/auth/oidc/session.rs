@@ -86,11 +86,6 @@ impl Session {
         });
         Opened { session: self, proof }
     }
-
-    /// A claim that is a text.
-    pub fn claim(&self, name: &str) -> Option<&str> {
-        self.claims.get(name)?.as_str()
-    }
 }
 
 /// Text that nobody can guess, of so many random bytes. None if there is no randomness.
