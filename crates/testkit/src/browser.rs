@@ -147,18 +147,18 @@ impl Browser {
             .next()
             .and_then(|pair| pair.split_once('='))
             .expect("a cookie");
-        let attributes: Vec<String> = parts.map(str::to_ascii_lowercase).collect();
+        let written: Vec<&str> = parts.collect();
         let of = |name: &str| {
-            attributes
-                .iter()
-                .find_map(|text| text.strip_prefix(name)?.strip_prefix('='))
+            let mut all = written.iter().filter_map(|text| text.split_once('='));
+            all.find(|(found, _)| found.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value)
         };
         let cookie = Cookie {
             host: host.to_owned(),
             path: of("path").unwrap_or("/").to_owned(),
             name: name.to_owned(),
             value: value.to_owned(),
-            attributes: attributes.clone(),
+            attributes: written.iter().map(|text| text.to_ascii_lowercase()).collect(),
         };
         self.cookies.retain(|known| {
             (&known.host, &known.path, &known.name) != (&cookie.host, &cookie.path, &cookie.name)

@@ -246,7 +246,7 @@ fn identity_fields_of_clients_are_taken_off_everywhere() {
     assert_eq!(seen.headers.all("x-user-id").collect::<Vec<_>>(), ["alice"]);
     assert_eq!(
         seen.headers.all("x-scopes").collect::<Vec<_>>(),
-        ["openid,profile,email"]
+        ["openid,email,profile"]
     );
     let token = provider.counts()["lastToken"].as_str().unwrap().to_owned();
     assert_eq!(seen.headers.all("x-access-token").collect::<Vec<_>>(), [token]);

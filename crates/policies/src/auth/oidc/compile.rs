@@ -216,7 +216,7 @@ impl Oidc {
         if self.unauthenticated == super::Unauthenticated::Deny && self.login.path.is_none() {
             return Err(cx.error(
                 "unauthenticated",
-                "nothing begins a login; set `login.path`, or expect `auto`",
+                "nothing begins a login; set `login.path`, or use `auto`",
             ));
         }
         if let Some(field) = &self.forward_access_token

@@ -70,7 +70,7 @@ pub struct Oidc {
     #[serde(default)]
     pub unauthenticated: Unauthenticated,
     /// A field in which the upstream gets the access token: `Authorization` (as `Bearer`), or another (the token alone). What clients send in it does
-    /// not get through. Absent: the upstream does not get the token, and it is not kept. A session then ends with its token, if that cannot be refreshed.
+    /// not get through, and a session ends with its token, if that cannot be refreshed. Absent: the upstream does not get the token, and it is not kept.
     #[serde(default)]
     pub forward_access_token: Option<String>,
     /// The claim that names the caller, by path: `${identity.subject}`, and what `credentials.subjects` of consumers refer to.
