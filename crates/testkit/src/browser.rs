@@ -60,7 +60,7 @@ impl Browser {
             .filter(|cookie| cookie.host == host && is_for(&cookie.path, path))
             .map(|cookie| format!("{}={}", cookie.name, cookie.value))
             .collect();
-        request.target = target.to_owned();
+        target.clone_into(&mut request.target);
         request = request.host(host);
         if !cookies.is_empty() {
             request = request.header("Cookie", &cookies.join("; "));

@@ -13,7 +13,7 @@ use crate::client::{self, HOST, Request};
 use crate::wire::Response;
 
 /// Node needs a while to start on a loaded machine.
-const START: std::time::Duration = std::time::Duration::from_secs(60);
+const START: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A provider; it ends when dropped.
 #[derive(Debug)]

@@ -267,7 +267,7 @@ fn remote(issuer: &Issuer, jwks: &Jwks, place: &str, cx: &mut Compile<'_>) -> Re
     let Some(background) = cx.background else {
         return Ok(Keys::Fixed(KeySet::default())); // only checked
     };
-    Ok(Keys::Remote(share(settings, fetcher, background, cx)))
+    Ok(Keys::Remote(share(&settings, &fetcher, background, cx)))
 }
 
 /// Where an issuer's discovery document is (OIDC Discovery 4).
@@ -284,8 +284,8 @@ pub fn discovery(issuer: &str, allow_http: bool) -> Result<Url, String> {
 
 /// What fetches these keys: policies that name the same source share it, with its keys and its requests.
 pub fn share(
-    settings: Settings,
-    fetcher: Arc<Fetcher>,
+    settings: &Settings,
+    fetcher: &Arc<Fetcher>,
     background: &Handle,
     cx: &Compile<'_>,
 ) -> Arc<Remote> {
@@ -295,7 +295,7 @@ pub fn share(
         .or(settings.discovery.as_ref().map(|(_, url)| url))
         .map(ToString::to_string);
     let source = source.unwrap_or_default();
-    let shape = format!("{settings:?} {:?}", Arc::as_ptr(&fetcher));
+    let shape = format!("{settings:?} {:?}", Arc::as_ptr(fetcher));
     let meters = || Meters {
         good: cx.tally(&FETCHES, &[&source, "ok"]),
         failed: cx.tally(&FETCHES, &[&source, "failed"]),

@@ -85,10 +85,10 @@ impl Login {
         let tokens = self.exchange(ex, code, &pending).await?;
         let session = self.session(ex, &tokens, &pending).await?;
         let mut set = Vec::new();
-        if !self.set_cookie(ex, session, &mut set) {
+        if !self.set_cookie(ex, &session, &mut set) {
             let detail =
                 "the session is too large for cookies: keep less in the ID token, or ask for fewer scopes";
-            return Err(self.failed(ex, &self.counts.too_large, detail));
+            return Err(failed(ex, &self.counts.too_large, detail));
         }
         Kept::add(ex, |kept| kept.set.append(&mut set));
         self.counts.done.count(ex);
@@ -100,7 +100,7 @@ impl Login {
         let sealed =
             name_of(&returned.state).and_then(|name| self.cookies.login(&ex.request.head.headers, name));
         let sealed = sealed.ok_or_else(|| self.unknown(ex, "the browser has no cookie of this login"))?;
-        let pending = Pending::open(sealed, &self.login_sealer)
+        let pending = Pending::open(sealed, &self.pending_sealer)
             .filter(|pending| pending.state == returned.state)
             .ok_or_else(|| self.unknown(ex, "the cookie of this login cannot be read"))?;
         if ex.unix_seconds() >= pending.until {
@@ -133,7 +133,7 @@ impl Login {
             Said::Tokens(_) => Ok(said),
             Said::Refused(error) => {
                 let detail = format!("the provider did not take the code: `{error}`");
-                Err(self.failed(ex, &self.counts.code, detail))
+                Err(failed(ex, &self.counts.code, detail))
             }
             Said::Nothing(why) => {
                 self.counts.unavailable.count(ex);
@@ -154,7 +154,7 @@ impl Login {
             return Err(unavailable("there are no tokens"));
         };
         let Some(id_token) = &tokens.id_token else {
-            return Err(self.failed(
+            return Err(failed(
                 ex,
                 &self.counts.id_token,
                 "the provider gave no ID token; is `openid` among its scopes?",
@@ -168,14 +168,13 @@ impl Login {
                 self.counts.unavailable.count(ex);
                 unavailable("there are no keys to check the ID token with")
             }
-            Bad::Token(why) => self.failed(
+            Bad::Token(why) => failed(
                 ex,
                 &self.counts.id_token,
                 format!("the ID token is not good: {why}"),
             ),
         })?;
-        let claims =
-            with_userinfo(claims, tokens).map_err(|why| self.failed(ex, &self.counts.id_token, why))?;
+        let claims = with_userinfo(claims, tokens).map_err(|why| failed(ex, &self.counts.id_token, why))?;
         let id =
             random::<16>().ok_or_else(|| Failure::new(Code::Internal).detail("there is no randomness"))?;
         let now = ex.unix_seconds();
@@ -243,18 +242,7 @@ impl Login {
             let safe = format!("the login provider answered `{known}`");
             return Failure::new(Code::LoginRefused).safe_detail(safe).detail(said);
         }
-        self.failed(ex, &self.counts.error, format!("the provider answered `{said}`"))
-    }
-
-    /// The provider did what it must not.
-    fn failed(
-        &self,
-        ex: &Exchange,
-        count: &Tally,
-        why: impl Into<std::borrow::Cow<'static, str>>,
-    ) -> Failure {
-        count.count(ex);
-        Failure::new(Code::LoginFailed).detail(why)
+        failed(ex, &self.counts.error, format!("the provider answered `{said}`"))
     }
 
     /// What is asked for this grant, at the endpoints of this moment.
@@ -290,4 +278,10 @@ pub fn with_userinfo(
         claims.entry(name.as_str()).or_insert_with(|| value.clone());
     }
     Ok(claims)
+}
+
+/// The provider did what it must not.
+fn failed(ex: &Exchange, count: &Tally, why: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
+    count.count(ex);
+    Failure::new(Code::LoginFailed).detail(why)
 }

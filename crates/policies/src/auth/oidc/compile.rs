@@ -47,11 +47,10 @@ impl AuthConfig for Oidc {
 
         // A session is good for the same client at the same provider, whichever gateway, route or policy made it.
         let bound_to = [self.issuer.as_str(), &self.client_id, &self.cookie.name];
-        let sealer = |purpose| {
-            Sealer::new(&secrets, purpose, &bound_to)
-                .map_err(|(at, why)| cx.error(&format!("session.keys[{at}]"), why))
-        };
-        let (session_sealer, login_sealer) = (sealer("session")?, sealer("login")?);
+        let sealer = |purpose| Sealer::new(&secrets, purpose, &bound_to);
+        let sealers = sealer("session").and_then(|session| Ok((session, sealer("login")?)));
+        let (session_sealer, pending_sealer) =
+            sealers.map_err(|(at, why)| cx.error(&format!("session.keys[{at}]"), why))?;
         let provider = self.provider(client, cx)?;
         let keys = provider.as_ref().map_or_else(
             || Keys::Fixed(KeySet::default()),
@@ -85,7 +84,7 @@ impl AuthConfig for Oidc {
         let login = Login {
             cookies: Cookies::of(&self.cookie),
             session_sealer,
-            login_sealer,
+            pending_sealer,
             checker,
             subjects: {
                 let consumers = cx.consumers;
@@ -102,8 +101,8 @@ impl AuthConfig for Oidc {
             parameters: self.parameters.into_iter().collect(),
             callback: self.callback,
             base_url: self.base_url.map(|url| url.trim_end_matches('/').to_owned()),
-            login_path: self.login.path,
-            login_timeout: self.login.timeout.get(),
+            start_path: self.login.path,
+            time_limit: self.login.timeout.get(),
             logout_path: self.logout.path,
             back_channel: self.logout.back_channel,
             logout_after: after,
@@ -227,46 +226,7 @@ impl Oidc {
                 format!("`{field}` cannot be the name of a header field"),
             ));
         }
-        self.check_cookie(&self.cookie, cx)
-    }
-
-    fn check_cookie(&self, cookie: &CookieSettings, cx: &Compile<'_>) -> Result<(), Diagnostic> {
-        let is_text = |text: &str| {
-            text.bytes()
-                .all(|b| matches!(b, b'!'..=b'~') && b != b';' && b != b',')
-        };
-        if !http1::is_token(cookie.name.as_bytes()) || cookie.name.len() > 64 {
-            return Err(cx.error(
-                "cookie.name",
-                format!("`{}` cannot be the name of a cookie", cookie.name),
-            ));
-        }
-        if cookie.name.starts_with("__") {
-            return Err(cx.error(
-                "cookie.name",
-                "the prefix is put before the name by itself; leave it out",
-            ));
-        }
-        if !cookie.path.starts_with('/') || !is_text(&cookie.path) {
-            return Err(cx.error("cookie.path", format!("`{}` is no path", cookie.path)));
-        }
-        if let Some(domain) = cookie
-            .domain
-            .as_deref()
-            .filter(|domain| domain.is_empty() || !is_text(domain))
-        {
-            return Err(cx.error(
-                "cookie.domain",
-                format!("`{domain}` is no domain; expected such as `example.com`"),
-            ));
-        }
-        if cookie.same_site == SameSite::None && !cookie.secure {
-            return Err(cx.error(
-                "cookie.same_site",
-                "browsers take `none` with `secure: true` only",
-            ));
-        }
-        Ok(())
+        check_cookie(&self.cookie, cx)
     }
 
     fn client_name(&self) -> String {
@@ -306,12 +266,12 @@ impl Oidc {
             discovery: Some((self.issuer.clone(), url)),
             allow_http: self.allow_http,
             timeout: self.timeout.get(),
-            refresh: std::time::Duration::from_secs(600),
+            refresh: std::time::Duration::from_mins(10),
             // Tokens come from the provider itself: that one names an unknown key is worth a look, at any time.
             refetch: std::time::Duration::from_secs(1),
-            stale: std::time::Duration::from_secs(86_400),
+            stale: std::time::Duration::from_hours(24),
         };
-        let remote = issuer::share(settings, fetcher.clone(), background, cx);
+        let remote = issuer::share(&settings, &fetcher, background, cx);
         let most = usize::try_from(self.concurrency).unwrap_or(usize::MAX);
         let timeout = self.timeout.get();
         // Shared by all who are the same client: a refresh token is used once, whichever routes its requests are for.
@@ -326,6 +286,46 @@ impl Oidc {
         });
         Ok(Some(Provider { remote, exchanger }))
     }
+}
+
+#[allow(clippy::result_large_err, reason = "runs once a plan")]
+fn check_cookie(cookie: &CookieSettings, cx: &Compile<'_>) -> Result<(), Diagnostic> {
+    let is_text = |text: &str| {
+        text.bytes()
+            .all(|b| matches!(b, b'!'..=b'~') && b != b';' && b != b',')
+    };
+    if !http1::is_token(cookie.name.as_bytes()) || cookie.name.len() > 64 {
+        return Err(cx.error(
+            "cookie.name",
+            format!("`{}` cannot be the name of a cookie", cookie.name),
+        ));
+    }
+    if cookie.name.starts_with("__") {
+        return Err(cx.error(
+            "cookie.name",
+            "the prefix is put before the name by itself; leave it out",
+        ));
+    }
+    if !cookie.path.starts_with('/') || !is_text(&cookie.path) {
+        return Err(cx.error("cookie.path", format!("`{}` is no path", cookie.path)));
+    }
+    if let Some(domain) = cookie
+        .domain
+        .as_deref()
+        .filter(|domain| domain.is_empty() || !is_text(domain))
+    {
+        return Err(cx.error(
+            "cookie.domain",
+            format!("`{domain}` is no domain; expected such as `example.com`"),
+        ));
+    }
+    if cookie.same_site == SameSite::None && !cookie.secure {
+        return Err(cx.error(
+            "cookie.same_site",
+            "browsers take `none` with `secure: true` only",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a cookie for one path is sent to another (RFC 6265 5.1.4).

@@ -285,7 +285,7 @@ mod tests {
         for length in [1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE] {
             let value = "x".repeat(length);
             let mut set = Vec::new();
-            assert!(cookies.keep_session(&value, Duration::from_secs(60), &mut set));
+            assert!(cookies.keep_session(&value, Duration::from_mins(1), &mut set));
             assert!(set.iter().all(|text| text.len() < 4096), "{length}");
             let sent = returned(&set);
             // Parts of a longer one that was there before do not matter.

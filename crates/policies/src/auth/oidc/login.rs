@@ -122,16 +122,16 @@ impl Login {
         let mut url = self.endpoint(&fetched, "authorization_endpoint", |one| {
             &one.authorization_endpoint
         })?;
-        let until = ex.unix_seconds().saturating_add(self.login_timeout.as_secs());
+        let until = ex.unix_seconds().saturating_add(self.time_limit.as_secs());
         let return_to = return_to.unwrap_or_else(|| "/".to_owned());
         let no_luck = || Failure::new(Code::Internal).detail("there is no randomness");
         let pending = Pending::new(return_to, self.site(ex) + &self.callback, until).ok_or_else(no_luck)?;
-        let sealed = pending.seal(&self.login_sealer).ok_or_else(no_luck)?;
+        let sealed = pending.seal(&self.pending_sealer).ok_or_else(no_luck)?;
         pending.tell(&mut url, self);
         let mut set = Vec::new();
         self.make_room(ex, &mut set);
         self.cookies
-            .keep_login(pending.name(), &sealed, self.login_timeout, &mut set);
+            .keep_login(pending.name(), &sealed, self.time_limit, &mut set);
         Kept::add(ex, |kept| kept.set.append(&mut set));
         self.counts.begun.count(ex);
         Ok(redirect(302, url.as_str()))
@@ -146,7 +146,7 @@ impl Login {
         }
         // What cannot be read goes first.
         all.sort_by_cached_key(|(_, sealed)| {
-            Pending::open(sealed, &self.login_sealer).map_or(0, |one| one.until)
+            Pending::open(sealed, &self.pending_sealer).map_or(0, |one| one.until)
         });
         for (name, _) in all.iter().take(all.len() + 1 - MOST) {
             self.cookies.drop_login(name, set);
@@ -259,7 +259,7 @@ impl Cookies {
 }
 
 /// As long as a login may take, at most.
-pub const LONGEST_LOGIN: Duration = Duration::from_secs(86_400);
+pub const LONGEST_LOGIN: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {

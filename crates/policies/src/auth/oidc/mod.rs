@@ -89,8 +89,9 @@ struct Login {
     parameters: Vec<(String, String)>,
     callback: String,
     base_url: Option<String>,
-    login_path: Option<String>,
-    login_timeout: Duration,
+    start_path: Option<String>,
+    /// How long a login may take.
+    time_limit: Duration,
     logout_path: String,
     back_channel: Option<String>,
     logout_after: Option<String>,
@@ -110,7 +111,7 @@ struct Login {
     allow_http: bool,
     cookies: Cookies,
     session_sealer: Sealer,
-    login_sealer: Sealer,
+    pending_sealer: Sealer,
     checker: Checker,
     subjects: Arc<Subjects>,
     /// Sessions by their cookies.
@@ -229,7 +230,7 @@ impl Login {
             let mut again = session.clone();
             again.seen = now;
             let mut set = Vec::new();
-            self.set_cookie(ex, again, &mut set);
+            self.set_cookie(ex, &again, &mut set);
             Kept::add(ex, |kept| kept.set.append(&mut set));
         }
         if let Some(field) = &self.forward_access_token {
@@ -245,18 +246,17 @@ impl Login {
     }
 
     /// Nobody is there: what is left of a session is of no use to anybody.
-    fn nobody(&self, ex: &mut Exchange) -> Shown {
+    fn nobody(&self, ex: &mut Exchange) {
         let mut set = Vec::new();
         self.cookies.drop_session(&ex.request.head.headers, &mut set);
         if !set.is_empty() {
             Kept::add(ex, |kept| kept.set.append(&mut set));
         }
-        Ok(None)
     }
 
     /// Has the browser keep this session in place of another. False if it cannot be kept.
-    fn set_cookie(&self, ex: &Exchange, session: Session, set: &mut Vec<String>) -> bool {
-        let age = self.end(&session).saturating_sub(ex.unix_seconds());
+    fn set_cookie(&self, ex: &Exchange, session: &Session, set: &mut Vec<String>) -> bool {
+        let age = self.end(session).saturating_sub(ex.unix_seconds());
         let Some(sealed) = session.seal(&self.session_sealer) else {
             return false;
         };
@@ -307,7 +307,10 @@ fn unavailable(why: impl Into<Cow<'static, str>>) -> Failure {
 impl Authenticator for Login {
     fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
         match self.state(ex) {
-            State::None => Some(self.nobody(ex)),
+            State::None => {
+                self.nobody(ex);
+                Some(Ok(None))
+            }
             State::Good(opened) => Some(self.admit(ex, &opened)),
             State::Stale(_) => None,
         }
@@ -316,7 +319,10 @@ impl Authenticator for Login {
     fn authenticate_later<'a>(&'a self, ex: &'a mut Exchange) -> Later<'a> {
         Box::pin(async move {
             match self.state(ex) {
-                State::None => self.nobody(ex),
+                State::None => {
+                    self.nobody(ex);
+                    Ok(None)
+                }
                 State::Good(opened) => self.admit(ex, &opened),
                 State::Stale(opened) => self.refresh(ex, &opened).await,
             }
@@ -337,7 +343,7 @@ impl Authenticator for Login {
         }
         let path = ex.request.head.path();
         let is = |own: &Option<String>| own.as_deref() == Some(path);
-        path == self.callback || path == self.logout_path || is(&self.login_path) || is(&self.back_channel)
+        path == self.callback || path == self.logout_path || is(&self.start_path) || is(&self.back_channel)
     }
 
     fn answer<'a>(&'a self, ex: &'a mut Exchange, turn: Turn) -> Answer<'a> {

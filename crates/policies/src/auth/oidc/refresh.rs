@@ -27,19 +27,20 @@ impl Login {
             Renewed::Session(session) => {
                 self.counts.refreshed.count(ex);
                 let mut set = Vec::new();
-                let renewed = session.clone().opened(&self.subject);
-                if !self.set_cookie(ex, *session, &mut set) {
+                if !self.set_cookie(ex, &session, &mut set) {
                     tracing::warn!(
                         "a session is too large for cookies since its tokens were refreshed; it ends"
                     );
-                    return self.nobody(ex);
+                    self.nobody(ex);
+                    return Ok(None);
                 }
                 Kept::add(ex, |kept| kept.set.append(&mut set));
-                self.admit(ex, &renewed)
+                self.admit(ex, &session.opened(&self.subject))
             }
             Renewed::Over => {
                 self.counts.not_refreshed.count(ex);
-                self.nobody(ex)
+                self.nobody(ex);
+                Ok(None)
             }
             Renewed::Unknown(why) => {
                 self.counts.no_refresh.count(ex);

@@ -21,7 +21,7 @@ use crate::auth::fetch::{self, Fetcher};
 use crate::auth::remember::Cache;
 
 /// How long tokens are remembered that were refreshed.
-const REMEMBERED: Duration = Duration::from_secs(60);
+const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// How long a provider that did not answer is left alone with the same question.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
