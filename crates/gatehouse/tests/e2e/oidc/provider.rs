@@ -70,11 +70,9 @@ fn a_refusal_is_told_and_the_login_is_over() {
         assert!(!response.text().contains("said by the tests") && !response.text().contains("script"));
     }
     assert_eq!(backend.count(), 0);
-    let metrics = gateway.metrics();
-    assert_eq!(
-        metrics.sum("gatehouse_oidc_logins_total", &[("result", "denied")]),
-        2.0
-    );
+    gateway.wait_metric("gatehouse_oidc_logins_total", &[("result", "denied")], |n| {
+        n >= 2.0
+    });
 }
 
 #[test]
