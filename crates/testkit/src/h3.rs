@@ -16,7 +16,7 @@ use quinn::{ClientConfig, Connection, Endpoint, ZeroRttAccepted};
 use rustls::RootCertStore;
 use tokio::runtime::{Builder, Runtime};
 
-pub use frames::{FrameClient, Outcome, frame, headers_frame, varint};
+pub use frames::{FrameClient, FrameStream, Outcome, frame, headers_frame, varint};
 pub use message::{Answer, Broken, Http3Request};
 
 use crate::headers::Headers;

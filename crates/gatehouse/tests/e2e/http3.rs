@@ -12,6 +12,7 @@ mod early;
 mod floods;
 mod strict;
 mod takeover;
+mod tunnels;
 
 /// A gateway that speaks HTTP/3, and who believes it.
 struct Setup {
@@ -35,10 +36,14 @@ impl Setup {
     }
 
     fn of(backend: &HttpBackend, yaml: &str) -> Self {
+        Self::over(&backend.url(), yaml)
+    }
+
+    fn over(backend: &str, yaml: &str) -> Self {
         let authority = Authority::new();
         let issued = authority.server(&["localhost"]);
         let gateway = crate::gateway(yaml)
-            .bind("api", backend.url())
+            .bind("api", backend)
             .file("cert.pem", &issued.cert)
             .file("key.pem", &issued.key)
             .start();

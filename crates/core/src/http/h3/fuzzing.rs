@@ -23,8 +23,16 @@ pub fn stream(data: &[u8]) {
         }
     }
     for kind in [Kind::Request, Kind::Trailers] {
-        if let Ok(lines) = section::check(data, kind, 16) {
-            assert!(lines <= 16 && lines <= data.len());
+        if let Ok(checked) = section::check(data, kind, 16) {
+            assert!(checked.lines <= 16 && checked.lines <= data.len());
+            if let Some((_, line)) = checked.protocol {
+                // Without that line it is as good as before.
+                let rest = [&data[..line.start], &data[line.end..]].concat();
+                let again = section::check(&rest, kind, 16);
+                assert!(
+                    again.is_ok_and(|again| again.protocol.is_none() && again.lines + 1 == checked.lines)
+                );
+            }
         }
     }
 }

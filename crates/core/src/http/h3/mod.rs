@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod incoming;
 mod section;
 mod stream;
+mod switch;
 mod transport;
 mod write;
 
@@ -80,6 +81,8 @@ impl Client {
         drop(plan);
         let mut builder = server::builder();
         builder.max_field_section_size(room as u64);
+        // RFC 9220: whether a route allows it is for the route to say.
+        builder.enable_extended_connect(true);
         // The crate forgets a frame of the client's when its own useless stream cannot be opened.
         builder.send_grease(false);
         let driver = {

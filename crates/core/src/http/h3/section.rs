@@ -2,7 +2,10 @@
 //!
 //! The h3 crate decodes a section into one value for each pseudo-header and a map of fields: that a pseudo-header
 //! came twice, or behind other fields, or does not belong to a request, is lost there. Here it shows. How values are
-//! encoded is left to the crate, which refuses what it cannot decode.
+//! encoded is left to the crate, which refuses what it cannot decode. Of `:protocol` it knows a few values only, and
+//! `websocket` is none of them: that line is found here, so that it can be taken out of what the crate gets.
+
+use std::ops::Range;
 
 /// What a section is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,19 +55,35 @@ const LITERAL: [(&[u8], &[u8], Pseudo); 5] = [
     ),
 ];
 
+/// `websocket` in the Huffman code.
+const WEBSOCKET: [u8; 7] = [0xf0, 0x58, 0xd0, 0x72, 0x75, 0x2a, 0x7f];
+
+/// A section whose lines are in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// How many lines it has.
+    pub lines: usize,
+    /// What an extended CONNECT asks for, and the bytes of the line that says so (RFC 9220). Not known if it is in a
+    /// form that the crate has to read, and to refuse.
+    pub protocol: Option<(String, Range<usize>)>,
+}
+
 /// Counts the lines of a section, at most `most`, and judges the order of its pseudo-headers.
-pub(super) fn check(section: &[u8], kind: Kind, most: usize) -> Result<usize, Fault> {
+pub(super) fn check(section: &[u8], kind: Kind, most: usize) -> Result<Checked, Fault> {
     let mut rest = section;
     // Required Insert Count and Base: nothing refers to the dynamic table, which does not exist.
     integer(&mut rest, 8)?;
     integer(&mut rest, 7)?;
     let (mut lines, mut seen, mut fields) = (0, 0_u8, false);
+    let mut protocol = None;
     while !rest.is_empty() {
         lines += 1;
         if lines > most {
             return Err(Fault::TooMany(lines));
         }
-        let Some(pseudo) = line(&mut rest)? else {
+        let start = section.len() - rest.len();
+        let (pseudo, value) = line(&mut rest)?;
+        let Some(pseudo) = pseudo else {
             fields = true;
             continue;
         };
@@ -82,12 +101,38 @@ pub(super) fn check(section: &[u8], kind: Kind, most: usize) -> Result<usize, Fa
             return Err(Fault::Malformed("a pseudo-header is repeated"));
         }
         seen |= bit;
+        if pseudo == Pseudo::Protocol {
+            protocol = value.text().map(|text| (text, start..section.len() - rest.len()));
+        }
     }
-    Ok(lines)
+    Ok(Checked { lines, protocol })
 }
 
-/// Reads over one line; gives its pseudo-header if it has one.
-fn line(rest: &mut &[u8]) -> Result<Option<Pseudo>, Fault> {
+/// The value of a line, as it is written.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    bytes: &'a [u8],
+    is_huffman: bool,
+}
+
+impl Value<'_> {
+    /// What it says, if it can be told.
+    fn text(self) -> Option<String> {
+        let bytes = match (self.is_huffman, self.bytes) {
+            (true, coded) if coded == WEBSOCKET => b"websocket",
+            (true, _) => return None,
+            (false, plain) => plain,
+        };
+        String::from_utf8(bytes.to_vec()).ok()
+    }
+}
+
+/// Reads over one line; gives its pseudo-header if it has one, and its value if it is written out.
+fn line<'a>(rest: &mut &'a [u8]) -> Result<(Option<Pseudo>, Value<'a>), Fault> {
+    const NO_VALUE: Value<'_> = Value {
+        bytes: &[],
+        is_huffman: false,
+    };
     let first = *rest.first().ok_or(Fault::Undecodable)?;
     if first & 0x80 != 0 {
         // Indexed; bit 6 says that the table is the static one.
@@ -95,17 +140,17 @@ fn line(rest: &mut &[u8]) -> Result<Option<Pseudo>, Fault> {
         return if first & 0x40 == 0 {
             Err(Fault::Undecodable)
         } else {
-            Ok(static_name(index))
+            Ok((static_name(index), NO_VALUE))
         };
     }
     if first & 0x40 != 0 {
         // A name by reference, its value as it is; bit 4 as above.
         let index = integer(rest, 4)?;
-        skip_value(rest)?;
+        let value = value(rest)?;
         return if first & 0x10 == 0 {
             Err(Fault::Undecodable)
         } else {
-            Ok(static_name(index))
+            Ok((static_name(index), value))
         };
     }
     if first & 0x20 == 0 {
@@ -113,13 +158,16 @@ fn line(rest: &mut &[u8]) -> Result<Option<Pseudo>, Fault> {
     }
     let len = integer(rest, 3)?;
     let name = take(rest, len)?;
-    skip_value(rest)?;
-    Ok(literal_name(name, first & 0x08 != 0))
+    Ok((literal_name(name, first & 0x08 != 0), value(rest)?))
 }
 
-fn skip_value(rest: &mut &[u8]) -> Result<(), Fault> {
+fn value<'a>(rest: &mut &'a [u8]) -> Result<Value<'a>, Fault> {
+    let is_huffman = rest.first().is_some_and(|first| first & 0x80 != 0);
     let len = integer(rest, 7)?;
-    take(rest, len).map(|_| ())
+    Ok(Value {
+        bytes: take(rest, len)?,
+        is_huffman,
+    })
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: u64) -> Result<&'a [u8], Fault> {

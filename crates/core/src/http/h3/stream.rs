@@ -8,11 +8,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gatehouse_http1::{Declared, HeadError, HeadLimits, Method, RequestHead, ResponseHead, Version};
+use gatehouse_http1::{
+    Declared, HeadError, HeadLimits, Method, RequestHead, ResponseHead, Version, is_token,
+};
 use h3::error::{Code as Http3Code, StreamError};
 use h3::server::{RequestResolver, RequestStream};
 
-use super::incoming::{Incoming, Parts, Taken};
+use super::incoming::{Incoming, Parts, Receiver, Taken};
+use super::switch;
 use super::transport::{Bidi, Marks, Note, Transport};
 use super::write::{self, Sender};
 use crate::body::{Body, Source};
@@ -77,7 +80,15 @@ pub(super) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, accept
         gone: Cell::new(false),
     });
     let (head, ()) = head.into_parts();
-    let declared = match assemble(&head, &marks, &plan.client.head, &mut request.head) {
+    let protocol = marks.protocol.take();
+    let assembled = assemble(
+        &head,
+        &marks,
+        protocol.as_deref(),
+        &plan.client.head,
+        &mut request.head,
+    );
+    let declared = match assembled {
         Ok(declared) => declared,
         Err(error) => {
             let mut ex = begin(request);
@@ -85,6 +96,10 @@ pub(super) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, accept
             return finish(ex, &client, &marks, response).await;
         }
     };
+    if protocol.is_some() || request.head.method == Method::Connect {
+        let ex = begin(request);
+        return connect(ex, &client, marks, receiver, protocol.as_deref(), note.early).await;
+    }
     let taken = Rc::new(Taken::default());
     let parts = Parts {
         receiver,
@@ -101,7 +116,6 @@ pub(super) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, accept
     ex.client_side = Some(client.clone());
     let response = match first {
         First::Failed(failure) => proxy::refuse(&mut ex, &failure),
-        _ if ex.request.head.method == Method::Connect => proxy::refuse(&mut ex, &upgrade::no_connect()),
         _ if note.early && !is_safe(&ex.request.head.method) => {
             proxy::refuse(&mut ex, &Failure::new(Code::TooEarly))
         }
@@ -122,6 +136,40 @@ pub(super) async fn serve(worker: Rc<Worker>, connection: Rc<Connection>, accept
     };
     ex.record.bytes_in = taken.bytes.get();
     finish(ex, &client, &marks, response).await
+}
+
+/// Serves a CONNECT, extended by a protocol or not: its stream may become a tunnel.
+async fn connect(
+    mut ex: Exchange,
+    client: &Rc<Side>,
+    marks: Rc<Marks>,
+    receiver: Receiver,
+    protocol: Option<&str>,
+    early: bool,
+) -> Ended {
+    ex.client_side = Some(client.clone());
+    if is_gone(client).await {
+        return record(ex, &Failure::new(Code::ClientGone), Ended::GivenUp);
+    }
+    if let Some(protocol) = protocol {
+        let random = ex.worker.random();
+        ex.upgrade = Some(upgrade::extended(protocol, &mut ex.request.head.headers, random));
+    }
+    let response = if early {
+        proxy::refuse(&mut ex, &Failure::new(Code::TooEarly))
+    } else {
+        answer(&mut ex).await
+    };
+    if !ex.upgrade.as_ref().is_some_and(|upgrade| upgrade.is_granted()) {
+        return finish(ex, client, &marks, response).await;
+    }
+    let Some(sender) = client.sender.borrow_mut().take() else {
+        return Ended::GivenUp;
+    };
+    let (clock, patience) = (ex.clock.clone(), ex.plan.client.timeouts.write_idle);
+    Box::pin(switch::serve(ex, sender, receiver, marks, response)).await;
+    client.has_all(&clock, patience).await;
+    Ended::Answered
 }
 
 /// Waits for the head.
@@ -178,13 +226,17 @@ async fn is_gone(client: &Side) -> bool {
 fn assemble(
     request: &http::request::Parts,
     marks: &Marks,
+    protocol: Option<&str>,
     limits: &HeadLimits,
     head: &mut RequestHead,
 ) -> Result<Declared, HeadError> {
     if let Some(why) = marks.malformed.get() {
         return Err(HeadError::Malformed(why));
     }
-    parts::request(request, Version::Http3, false, limits, head)
+    if protocol.is_some_and(|protocol| !is_token(protocol.as_bytes())) {
+        return Err(HeadError::Malformed(":protocol is no token"));
+    }
+    parts::request(request, Version::Http3, protocol.is_some(), limits, head)
 }
 
 /// What comes behind the head.
@@ -236,14 +288,7 @@ async fn finish(mut ex: Exchange, client: &Side, marks: &Marks, response: Respon
             .get()
             .filter(|code| *code == Http3Code::H3_MESSAGE_ERROR),
     );
-    let stopped = client.stopped.borrow_mut().take();
-    if let Some(mut stopped) = stopped {
-        poll_fn(|cx| match stopped.as_mut().poll(cx) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => clock.poll_phase(cx, Phase::Linger, patience).map(|_| ()),
-        })
-        .await;
-    }
+    client.has_all(&clock, patience).await;
     Ended::Answered
 }
 
@@ -252,6 +297,20 @@ struct Side {
     sender: RefCell<Option<Sender>>,
     stopped: RefCell<Option<super::transport::Stopped>>,
     gone: Cell<bool>,
+}
+
+impl Side {
+    /// Waits until the client has all that was sent, or takes too long.
+    async fn has_all(&self, clock: &Clock, patience: Duration) {
+        let Some(mut stopped) = self.stopped.borrow_mut().take() else {
+            return;
+        };
+        poll_fn(|cx| match stopped.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => clock.poll_phase(cx, Phase::Linger, patience).map(|_| ()),
+        })
+        .await;
+    }
 }
 
 impl ClientSide for Side {

@@ -109,6 +109,8 @@ pub(super) struct Note {
 pub(super) struct Marks {
     /// Why its head is malformed though h3 takes it.
     pub malformed: Cell<Option<&'static str>>,
+    /// The protocol that an extended CONNECT asks for, which h3 does not get to see.
+    pub protocol: Cell<Option<String>>,
     /// The limit its head ran into; h3 then answers 431.
     pub exceeded: Cell<Option<Exceeded>>,
     /// How the stream ends if it is dropped unfinished; none: as if finished.
@@ -164,6 +166,7 @@ impl<B: Buf> quic::Connection<B> for Transport {
             self.shared.next_id.set(id + 4);
             let marks = Rc::new(Marks {
                 malformed: Cell::new(None),
+                protocol: Cell::default(),
                 exceeded: Cell::new(None),
                 // While its head is read, the crate itself says how it ends.
                 end: Cell::new(None),

@@ -91,7 +91,7 @@ async fn send(
 }
 
 /// Waits for room at the client, no longer than it may take.
-async fn timely<T>(
+pub(super) async fn timely<T>(
     clock: &Clock,
     pace: &mut Pace,
     after: Duration,

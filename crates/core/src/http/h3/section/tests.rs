@@ -3,9 +3,13 @@ use super::*;
 /// `:method: GET`, `:scheme: https`, `:path: /` by reference, `:authority: a` with a name by reference.
 const HEAD: [u8; 8] = [0, 0, 0xd1, 0xd7, 0xc1, 0x50, 1, b'a'];
 
-fn request(lines: &[&[u8]]) -> Result<usize, Fault> {
-    let section = [&HEAD[..], &lines.concat()].concat();
-    check(&section, Kind::Request, 10)
+fn lines(checked: Result<Checked, Fault>) -> Result<usize, Fault> {
+    checked.map(|checked| checked.lines)
+}
+
+fn request(more: &[&[u8]]) -> Result<usize, Fault> {
+    let section = [&HEAD[..], &more.concat()].concat();
+    lines(check(&section, Kind::Request, 10))
 }
 
 /// A line whose name and value are written out.
@@ -30,7 +34,7 @@ fn an_ordinary_head_is_well_ordered() {
         Ok(7)
     );
     assert_eq!(request(&[&literal(b":protocol", false)]), Ok(5));
-    assert_eq!(check(&[0, 0, 0xdd], Kind::Trailers, 10), Ok(1));
+    assert_eq!(lines(check(&[0, 0, 0xdd], Kind::Trailers, 10)), Ok(1));
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_pseudo_header_comes_once_however_it_is_written() {
 #[test]
 fn a_pseudo_header_comes_first() {
     let behind = Err(Fault::Malformed("a pseudo-header behind other fields"));
-    assert_eq!(check(&[0, 0, 0xdd, 0xd1], Kind::Request, 10), behind);
+    assert_eq!(lines(check(&[0, 0, 0xdd, 0xd1], Kind::Request, 10)), behind);
     assert_eq!(request(&[&[0xdd], &literal(b":protocol", false)]), behind);
 }
 
@@ -92,7 +96,7 @@ fn a_request_has_no_others() {
 fn lines_are_counted() {
     let many = [&HEAD[..], &[0xdd; 20]].concat();
     assert_eq!(check(&many, Kind::Request, 10), Err(Fault::TooMany(11)));
-    assert_eq!(check(&many, Kind::Request, 24), Ok(24));
+    assert_eq!(lines(check(&many, Kind::Request, 24)), Ok(24));
 }
 
 #[test]
@@ -117,4 +121,20 @@ fn what_cannot_be_decoded_is_left_to_the_crate() {
             "{section:?}"
         );
     }
+}
+
+#[test]
+fn the_line_of_an_extended_connect_can_be_taken_out() {
+    let plain = [&literal(b":protocol", false)[..11], &[9], b"websocket"].concat();
+    let coded = [&literal(b":protocol", false)[..11], &[0x87], &WEBSOCKET].concat();
+    for line in [plain, coded] {
+        let section = [&HEAD[..], &line, &[0xdd]].concat();
+        let checked = check(&section, Kind::Request, 10).unwrap();
+        let at = HEAD.len()..HEAD.len() + line.len();
+        assert_eq!(checked.protocol, Some(("websocket".to_owned(), at)), "{line:?}");
+    }
+    // Another in the Huffman code is for the crate to read.
+    let other = [&literal(b":protocol", false)[..11], &[0x81, 0x1f]].concat();
+    let section = [&HEAD[..], &other].concat();
+    assert_eq!(check(&section, Kind::Request, 10).unwrap().protocol, None);
 }

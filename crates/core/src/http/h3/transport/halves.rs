@@ -46,6 +46,18 @@ impl Recv {
         }
     }
 
+    /// Lets a field section pass, but for the line that the crate would refuse; what that says is marked instead.
+    fn pass(&mut self, checked: section::Checked) {
+        let mut rest = None;
+        if let (Some((protocol, line)), Some(marks)) = (checked.protocol, &self.marks) {
+            marks.protocol.set(Some(protocol));
+            let mut section = self.frames.section().to_vec();
+            section.drain(line);
+            rest = Some(section);
+        }
+        self.frames.emit_section(rest);
+    }
+
     /// Judges a field section that has come, and lets it pass or not.
     fn section(&mut self, oversized: Option<Oversized>) {
         let kind = if std::mem::replace(&mut self.has_head, true) {
@@ -57,7 +69,8 @@ impl Recv {
         let exceeded = match oversized {
             Some(Oversized(len)) => Some(("client.limits.head", limits.bytes as u64, len)),
             None => match section::check(self.frames.section(), kind, limits.fields + PSEUDO_HEADERS) {
-                Ok(_) | Err(section::Fault::Undecodable) => None,
+                Ok(checked) => return self.pass(checked),
+                Err(section::Fault::Undecodable) => None,
                 Err(section::Fault::Malformed(why)) => {
                     if let Some(marks) = &self.marks {
                         marks.malformed.set(Some(why));
