@@ -23,6 +23,7 @@ use crate::identity::Identity;
 use crate::io::Clock;
 use crate::listen::ListenerState;
 use crate::listen::tcp::Open;
+pub use crate::parameters::remove_cookies;
 use crate::plan::{ForwardedPlan, Plan, Route};
 use crate::policy::Progress;
 use crate::route::Captures;
@@ -188,7 +189,8 @@ pub struct Exchange {
     pub(crate) accepts_trailers: bool,
     mark: OnceCell<u64>,
     current: usize,
-    slots: Vec<Option<Box<dyn Any>>>,
+    /// What policies keep, by their places.
+    slots: Vec<(usize, Box<dyn Any>)>,
 }
 
 /// How far each chain got, so that the way back visits the same policies.
@@ -284,27 +286,28 @@ impl Exchange {
         head.headers.find(b"access-control-request-method")
     }
 
-    /// Keeps a value for this policy's later hooks. One value for each policy instance.
+    /// Keeps a value for this policy's later hooks, in place of one of the same type. One of each type for each policy
+    /// instance.
     pub fn keep<T: Any>(&mut self, value: T) {
-        if self.slots.len() <= self.current {
-            self.slots.resize_with(self.current + 1, || None);
-        }
-        self.slots[self.current] = Some(Box::new(value));
+        let _: Option<T> = self.kept();
+        self.slots.push((self.current, Box::new(value)));
     }
 
-    /// What this policy instance kept; taken out.
+    /// What this policy instance kept of this type; taken out.
     pub fn kept<T: Any>(&mut self) -> Option<T> {
-        self.slots
-            .get_mut(self.current)?
-            .take()?
-            .downcast()
-            .ok()
-            .map(|value| *value)
+        let at = self.slots.iter().position(|slot| self.has::<T>(slot))?;
+        let (_, value) = self.slots.swap_remove(at);
+        value.downcast().ok().map(|value| *value)
     }
 
     /// The same, left where it is.
     pub fn keeps<T: Any>(&self) -> Option<&T> {
-        self.slots.get(self.current)?.as_ref()?.downcast_ref()
+        let (_, value) = self.slots.iter().find(|slot| self.has::<T>(slot))?;
+        value.downcast_ref()
+    }
+
+    fn has<T: Any>(&self, (slot, value): &(usize, Box<dyn Any>)) -> bool {
+        *slot == self.current && value.is::<T>()
     }
 
     /// The time, up to a tick behind; costs nothing.

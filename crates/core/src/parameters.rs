@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use gatehouse_http1::Known;
+use gatehouse_http1::{Headers, Known};
 
 use crate::exchange::{Exchange, Request};
 use crate::route::{cookies, query_values};
@@ -36,24 +36,33 @@ impl Request {
 
     /// Takes a cookie off; what is left stays as it was.
     pub fn remove_cookie(&mut self, name: &str) {
-        let headers = &mut self.head.headers;
-        if cookies(headers, name).next().is_none() {
-            return;
-        }
-        let is_other = |pair: &&[u8]| {
-            let found = pair.split(|b| *b == b'=').next().unwrap_or_default();
-            !pair.is_empty() && found != name.as_bytes()
-        };
-        let pairs = headers
-            .all(Known::Cookie)
-            .flat_map(|line| line.split(|b| *b == b';'));
-        let left: Vec<&[u8]> = pairs.map(<[u8]>::trim_ascii).filter(is_other).collect();
-        let left = left.join(&b"; "[..]);
-        if left.is_empty() {
-            headers.remove(Known::Cookie);
-        } else {
-            headers.set(Known::Cookie, &left);
-        }
+        remove_cookies(&mut self.head.headers, |found| found == name.as_bytes());
+    }
+}
+
+/// Takes cookies off whose names are these; what is left stays as it was. A name ends where white space begins: some
+/// servers see it so.
+pub fn remove_cookies(headers: &mut Headers, is_one: impl Fn(&[u8]) -> bool) {
+    let is_other = |pair: &&[u8]| {
+        let found = pair.split(|b| *b == b'=').next().unwrap_or_default();
+        !is_one(found.trim_ascii())
+    };
+    let pairs = || {
+        let lines = headers.all(Known::Cookie);
+        lines
+            .flat_map(|line| line.split(|b| *b == b';'))
+            .map(<[u8]>::trim_ascii)
+            .filter(|pair| !pair.is_empty())
+    };
+    if pairs().all(|pair| is_other(&pair)) {
+        return;
+    }
+    let left: Vec<&[u8]> = pairs().filter(is_other).collect();
+    let left = left.join(&b"; "[..]);
+    if left.is_empty() {
+        headers.remove(Known::Cookie);
+    } else {
+        headers.set(Known::Cookie, &left);
     }
 }
 

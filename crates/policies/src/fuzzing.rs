@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use crate::auth::jose::{Choice, KeySet, Token};
+pub use crate::auth::oidc::fuzzing::cookies as oidc_cookies;
 pub use crate::auth::signature::fuzzing::signature;
 
 /// Keys whose tokens are known: each set, and what was ever signed with it.

@@ -36,6 +36,7 @@ pub use auth::introspection::Introspection;
 pub use auth::jwt::Jwt;
 pub use auth::key::KeyAuth;
 pub use auth::ldap::LdapAuth;
+pub use auth::oidc::Oidc;
 pub use auth::signature::HttpSignature;
 pub use cors::Cors;
 pub use csrf::Csrf;
@@ -62,6 +63,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<HttpSignature>(),
     Kind::of::<CertificateAuth>(),
     Kind::of::<ExternalAuth>(),
+    Kind::of::<Oidc>(),
     Kind::of::<Authenticate>(),
     // What they may do.
     Kind::of::<Access>(),

@@ -13,6 +13,7 @@
 )]
 
 pub mod backend;
+pub mod browser;
 pub mod case;
 pub mod client;
 pub mod countries;
@@ -22,6 +23,7 @@ pub mod gateway;
 pub mod h2;
 pub mod h3;
 pub mod headers;
+pub mod login_provider;
 pub mod metrics;
 pub mod proxy_protocol;
 pub mod raw;
@@ -38,10 +40,12 @@ pub use backend::h2::{H2Backend, H2Call, H2Settings};
 pub use backend::http::HttpBackend;
 pub use backend::reply::Reply;
 pub use backend::tls::TlsFront;
+pub use browser::Browser;
 pub use client::{Client, Request};
 pub use gate::{Feed, Gate};
 pub use gateway::Gateway;
 pub use headers::Headers;
+pub use login_provider::LoginProvider;
 pub use raw::Raw;
 pub use redis::Redis;
 pub use slapd::Slapd;

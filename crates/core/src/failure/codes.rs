@@ -30,6 +30,8 @@ pub enum Code {
     UpgradeRefused,
     Unauthenticated,
     Forbidden,
+    LoginRefused,
+    LoginInvalid,
     RateLimited,
     QuotaExceeded,
     IdempotencyKeyReused,
@@ -49,6 +51,7 @@ pub enum Code {
     Maintenance,
     LoopDetected,
     AuthUnavailable,
+    LoginFailed,
     PolicyFailed,
     Internal,
 }

@@ -49,6 +49,7 @@ mod key_auth;
 mod ldap_auth;
 mod limits;
 mod metrics;
+mod oidc;
 mod pipelining;
 mod pools;
 mod proxy_protocol;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gatehouse_core::config::{Diagnostic, Template};
-use gatehouse_core::exchange::Exchange;
+use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::failure::Failure;
 use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
@@ -17,8 +17,11 @@ use super::introspection::Introspection;
 use super::jwt::Jwt;
 use super::key::KeyAuth;
 use super::ldap::LdapAuth;
+use super::oidc::Oidc;
 use super::signature::HttpSignature;
-use super::{AuthConfig, Authentication, Authenticator, Common, Later, Place, Shown, refused, required};
+use super::{
+    Answer, AuthConfig, Authentication, Authenticator, Common, Later, Place, Shown, Turn, refused, required,
+};
 
 /// Finds out who calls in one of several ways, or in several at once.
 ///
@@ -69,6 +72,8 @@ pub struct Method {
     pub http_signature: Option<HttpSignature>,
     /// The certificate of the client.
     pub certificate_auth: Option<CertificateAuth>,
+    /// A login in the browser. Callers who show nothing by any method are sent to it, if they are browsers.
+    pub oidc: Option<Oidc>,
     /// Not here: a named policy cannot be a part of another. Write its settings out.
     #[serde(skip_serializing)]
     r#use: Option<String>,
@@ -189,6 +194,7 @@ fn combined(
         add(method.ldap_auth, &mut cx, &mut found, count)?;
         add(method.http_signature, &mut cx, &mut found, count)?;
         add(method.certificate_auth, &mut cx, &mut found, count)?;
+        add(method.oidc, &mut cx, &mut found, count)?;
         if found.len() != 1 {
             let message = "a method is exactly one of `any`, `all`, `key_auth` and the like";
             return Err(Diagnostic::error(cx.path.clone(), message));
@@ -306,6 +312,14 @@ impl Combined {
         shown
     }
 
+    /// The first that answers by itself.
+    fn answering(&self, ex: &Exchange, turn: Turn) -> Option<&One> {
+        self.parts.iter().find_map(|part| match part {
+            Part::One(one) => one.authenticator.answers(ex, turn).then_some(one),
+            Part::Several(combined) => combined.answering(ex, turn),
+        })
+    }
+
     fn each<'a>(&'a self, see: &mut dyn FnMut(&'a One)) {
         for part in &self.parts {
             match part {
@@ -372,6 +386,25 @@ impl Authenticator for Combined {
                 }
             }
         });
+    }
+
+    fn answers(&self, ex: &Exchange, turn: Turn) -> bool {
+        self.answering(ex, turn).is_some()
+    }
+
+    fn answer<'a>(&'a self, ex: &'a mut Exchange, turn: Turn) -> Answer<'a> {
+        match self.answering(ex, turn) {
+            Some(one) => one.authenticator.answer(ex, turn),
+            None => Box::pin(async { Err(required(&self.challenge)) }),
+        }
+    }
+
+    fn hand_on(&self, ex: &mut Exchange) {
+        self.each(&mut |one| one.authenticator.hand_on(ex));
+    }
+
+    fn on_response(&self, ex: &mut Exchange, response: &mut Response) {
+        self.each(&mut |one| one.authenticator.on_response(ex, response));
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod basic;
 mod bearer;
 pub mod certificate;
+mod client;
 pub mod combine;
 pub mod directory;
 mod fetch;
@@ -15,6 +16,7 @@ pub mod jose;
 pub mod jwt;
 pub mod key;
 pub mod ldap;
+pub mod oidc;
 mod place;
 mod remember;
 pub mod signature;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 
 use gatehouse_core::config::{Diagnostic, Template};
 use gatehouse_core::consumer::Consumer;
-use gatehouse_core::exchange::Exchange;
+use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::{Compile, Outcome, Policy, Step, Verdict};
@@ -40,6 +42,18 @@ pub type Shown = Result<Option<Identity>, Failure>;
 
 /// What a request showed, to be awaited; bounded by the exchange's total time.
 pub type Later<'a> = Pin<Box<dyn Future<Output = Shown> + 'a>>;
+
+/// What a method answers by itself, to be awaited; bounded by the exchange's total time.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Failure>> + 'a>>;
+
+/// When a method may answer a request by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Before anybody is asked: requests that are for the method itself, such as one that comes back from a login.
+    First,
+    /// In place of a refusal: nobody has shown anything, and the caller can be sent to where there is something to get.
+    Missing,
+}
 
 /// Finds out who calls by one kind of proof.
 pub trait Authenticator: Send + Sync {
@@ -69,6 +83,28 @@ pub trait Authenticator: Send + Sync {
     /// the one that is good, must not take an unchecked one for it.
     fn forget_unread(&self, ex: &mut Exchange) {
         let _ = ex;
+    }
+
+    /// Whether it answers this request by itself.
+    fn answers(&self, ex: &Exchange, turn: Turn) -> bool {
+        let _ = (ex, turn);
+        false
+    }
+
+    /// That answer; only asked for if [`Authenticator::answers`].
+    fn answer<'a>(&'a self, ex: &'a mut Exchange, turn: Turn) -> Answer<'a> {
+        let _ = (ex, turn);
+        Box::pin(async { Err(Failure::new(Code::Internal).detail("a method has no answer of its own")) })
+    }
+
+    /// Tells the upstream what only this method knows, once all credentials were taken off.
+    fn hand_on(&self, ex: &mut Exchange) {
+        let _ = ex;
+    }
+
+    /// Adds what the method has to say to the answer, whoever gave it.
+    fn on_response(&self, ex: &mut Exchange, response: &mut Response) {
+        let _ = (ex, response);
     }
 }
 
@@ -156,7 +192,18 @@ impl Authentication {
         };
         ex.identity = Some(identity);
         self.tell(ex)?;
+        self.authenticator.hand_on(ex);
         Ok(Verdict::Continue)
+    }
+
+    /// Whether the method answers somebody who showed nothing, and nobody stands in.
+    fn invites(&self, ex: &Exchange, shown: &Shown) -> bool {
+        matches!(shown, Ok(None)) && self.anonymous.is_none() && self.authenticator.answers(ex, Turn::Missing)
+    }
+
+    async fn answer(&self, ex: &mut Exchange, turn: Turn) -> Outcome {
+        let response = self.authenticator.answer(ex, turn).await?;
+        Ok(Verdict::Respond(Box::new(response)))
     }
 
     /// Tells the upstream who calls; what has no value is not sent. An identity that cannot stand in a field is refused:
@@ -190,13 +237,25 @@ impl Authentication {
 
 impl Policy for Authentication {
     fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
+        if self.authenticator.answers(ex, Turn::First) {
+            return Step::wait(self.answer(ex, Turn::First));
+        }
         match self.authenticator.authenticate(ex) {
+            Some(shown) if self.invites(ex, &shown) => Step::wait(self.answer(ex, Turn::Missing)),
             Some(shown) => self.conclude(ex, shown).into(),
             None => Step::wait(async move {
                 let shown = self.authenticator.authenticate_later(ex).await;
+                if self.invites(ex, &shown) {
+                    return self.answer(ex, Turn::Missing).await;
+                }
                 self.conclude(ex, shown)
             }),
         }
+    }
+
+    fn on_response<'a>(&'a self, ex: &'a mut Exchange, response: &'a mut Response) -> Step<'a> {
+        self.authenticator.on_response(ex, response);
+        Step::CONTINUE
     }
 }
 

@@ -47,7 +47,7 @@ const fn retried(row: Row, retry: Retry) -> Row {
     Row { retry, ..row }
 }
 
-pub(super) const TABLE: [Row; 38] = [
+pub(super) const TABLE: [Row; 41] = [
     closing(row(
         Code::BadRequest,
         "bad_request",
@@ -211,6 +211,28 @@ pub(super) const TABLE: [Row; 38] = [
         "the request is not allowed",
         "A policy denies the request: the caller is known, or its address is, and may not do this.",
         "Ask whoever runs the gateway for access. The log line names the policy.",
+    ),
+    row(
+        Code::LoginRefused,
+        "login_refused",
+        403,
+        Fault::Client,
+        "the login was refused",
+        "The login provider sent the browser back without a login: the person declined, or may not use this \
+         application. The answer names the provider's error.",
+        "Try again, or ask whoever runs the login provider for access.",
+    ),
+    row(
+        Code::LoginInvalid,
+        "login_invalid",
+        400,
+        Fault::Client,
+        "this is not the answer to a login under way",
+        "A browser came back from the login provider with an answer that belongs to no login it began here: \
+         the login took too long, was finished already, or was begun in another browser, or the browser keeps \
+         no cookies.",
+        "Open the page again, without going back in the history. If that does not help, allow cookies. The \
+         log line at level `debug` says which of these it is.",
     ),
     row(
         Code::RateLimited,
@@ -409,9 +431,21 @@ pub(super) const TABLE: [Row; 38] = [
         "credentials cannot be checked at the moment",
         "The request carries credentials, and what they are checked with is not there: the keys of the \
          issuer were never fetched or are too old, or the service that knows the tokens does not answer. \
-         Nobody is let in unchecked.",
+         Or somebody wants to log in, and the login provider does not answer. Nobody is let in unchecked.",
         "The log line names the address that was asked and what went wrong. Check that the gateway can reach \
          it, its certificate, and what it answers.",
+    ),
+    row(
+        Code::LoginFailed,
+        "login_failed",
+        502,
+        Fault::Gateway,
+        "the login could not be completed",
+        "The browser came back from the login provider, and what the provider said is not good: it did not \
+         take the code, its ID token is not for this client or this login, or it answered with an error that \
+         is not the person's. Nobody is let in.",
+        "The log line says what was wrong. Check the client's id and secret, its redirect URIs, and the clocks \
+         of both sides.",
     ),
     row(
         Code::PolicyFailed,

@@ -2,7 +2,6 @@
 //! and only so many at once.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::config::ClientProof;
+use crate::auth::client::Client;
 use crate::auth::fetch::{self, Fetcher};
 
 /// Where to ask, and as whom.
@@ -21,11 +20,7 @@ pub struct Settings {
     /// Where.
     pub url: Url,
     /// Who we are there.
-    pub client_id: String,
-    /// Our password.
-    pub client_secret: String,
-    /// How we say so.
-    pub client_auth: ClientProof,
+    pub client: Client,
     /// The time for an answer.
     pub timeout: Duration,
     /// The most questions at once.
@@ -132,14 +127,10 @@ async fn put(shared: Arc<Shared>, fetcher: Arc<Fetcher>, mut asked: mpsc::Unboun
 }
 
 async fn put_one(settings: &Settings, fetcher: &Fetcher, token: &str) -> Result<Said, String> {
-    let (id, secret) = (settings.client_id.as_str(), settings.client_secret.as_str());
-    let mut form = vec![("token", token), ("token_type_hint", "access_token")];
-    let mut request = fetcher.post(settings.url.clone());
-    match settings.client_auth {
-        ClientProof::Basic => request = request.basic_auth(encoded(id), Some(encoded(secret))),
-        ClientProof::Post => form.extend([("client_id", id), ("client_secret", secret)]),
-    }
-    let answer = fetch::send(request.form(&form), settings.timeout).await?;
+    let form = vec![("token", token), ("token_type_hint", "access_token")];
+    let request = fetcher.post(settings.url.clone());
+    let request = settings.client.prove(request, form);
+    let answer = fetch::send(request, settings.timeout).await?;
     if answer.status != 200 {
         return Err(format!("it answered {}", answer.status));
     }
@@ -149,29 +140,5 @@ async fn put_one(settings: &Settings, fetcher: &Fetcher, token: &str) -> Result<
         Some(Value::Bool(true)) => Ok(Said::Active(Arc::new(said))),
         Some(Value::Bool(false)) => Ok(Said::Inactive),
         _ => Err("the answer does not say whether the token is `active`".to_owned()),
-    }
-}
-
-/// As a form has it: what RFC 6749 2.3.1 demands of names and passwords before they are put together.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            _ => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn names_and_passwords_are_encoded_as_in_a_form() {
-        assert_eq!(super::encoded("a b:c%é_-.*"), "a+b%3Ac%25%C3%A9_-.*");
     }
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::bearer::TokenPlace;
+use crate::auth::client::ClientProof;
 use crate::auth::forwarded;
 
 /// Finds out who calls by asking the server that issued the token (OAuth 2.0 token introspection, RFC 7662).
@@ -82,17 +83,6 @@ pub struct Introspection {
     /// The consumer that callers are who show nothing. Absent: they get `401`.
     #[serde(default)]
     pub anonymous: Option<String>,
-}
-
-/// How a client says who it is to the server that it asks (RFC 6749 2.3.1).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientProof {
-    /// In `Authorization: Basic`.
-    #[default]
-    Basic,
-    /// In the body.
-    Post,
 }
 
 impl Introspection {

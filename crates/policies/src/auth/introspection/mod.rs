@@ -13,9 +13,10 @@ use gatehouse_core::identity::Proof;
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 
-pub use config::{ClientProof, Introspection};
+pub use config::Introspection;
 
 use super::bearer::{self, Found, TokenPlace};
+use super::client::Client;
 use super::fetch::{self, Fetcher};
 use super::jose::LONGEST;
 use super::jwt::claims::{self, Rules, Wrong};
@@ -70,9 +71,11 @@ impl AuthConfig for Introspection {
         let server = cx.background.map(|background| {
             let settings = Settings {
                 url,
-                client_id: self.client_id,
-                client_secret,
-                client_auth: self.client_auth,
+                client: Client {
+                    id: self.client_id,
+                    secret: Some(client_secret),
+                    proof: self.client_auth,
+                },
                 timeout: self.timeout.get(),
                 most: usize::try_from(self.concurrency).unwrap_or(usize::MAX),
             };

@@ -9,6 +9,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use gatehouse_core::config::Diagnostic;
 use gatehouse_core::policy::Compile;
+use reqwest::Url;
+use tokio::runtime::Handle;
 
 use super::claims::Rules;
 use super::keys::{Meters, Remote, Settings};
@@ -231,8 +233,7 @@ fn remote(issuer: &Issuer, jwks: &Jwks, place: &str, cx: &mut Compile<'_>) -> Re
             settings.url = Some(fetch::url(url, jwks.allow_http).map_err(|why| cx.error(&at("url"), why))?);
         }
         (None, Some(name)) => {
-            let url = format!("{}/.well-known/openid-configuration", name.trim_end_matches('/'));
-            let url = fetch::url(&url, jwks.allow_http).map_err(|why| {
+            let url = discovery(name, jwks.allow_http).map_err(|why| {
                 cx.error(
                     &format!("{place}.issuer"),
                     format!(
@@ -251,21 +252,41 @@ fn remote(issuer: &Issuer, jwks: &Jwks, place: &str, cx: &mut Compile<'_>) -> Re
     let Some(background) = cx.background else {
         return Ok(Keys::Fixed(KeySet::default())); // only checked
     };
-    // Policies that name the same source share it, with its keys and its requests.
+    Ok(Keys::Remote(share(&settings, &fetcher, background, cx)))
+}
+
+/// Where an issuer's discovery document is (OIDC Discovery 4).
+///
+/// # Errors
+/// Says what is wrong with the name of the issuer.
+pub fn discovery(issuer: &str, allow_http: bool) -> Result<Url, String> {
+    let url = format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    );
+    fetch::url(&url, allow_http)
+}
+
+/// What fetches these keys: policies that name the same source share it, with its keys and its requests.
+pub fn share(
+    settings: &Settings,
+    fetcher: &Arc<Fetcher>,
+    background: &Handle,
+    cx: &Compile<'_>,
+) -> Arc<Remote> {
     let source = settings
         .url
         .as_ref()
         .or(settings.discovery.as_ref().map(|(_, url)| url))
         .map(ToString::to_string);
     let source = source.unwrap_or_default();
-    let shape = format!("{settings:?} {:?}", Arc::as_ptr(&fetcher));
+    let shape = format!("{settings:?} {:?}", Arc::as_ptr(fetcher));
     let meters = || Meters {
         good: cx.tally(&FETCHES, &[&source, "ok"]),
         failed: cx.tally(&FETCHES, &[&source, "failed"]),
         fetched: cx.gauge(&FETCHED, &[&source]),
     };
-    let remote = cx.common_state(&format!("keys of {source}"), &shape, || {
+    cx.common_state(&format!("keys of {source}"), &shape, || {
         Remote::start(background, settings.clone(), fetcher.clone(), meters())
-    });
-    Ok(Keys::Remote(remote))
+    })
 }

@@ -78,6 +78,8 @@ pub struct Fetched {
     pub set: KeySet,
     /// Another number for each other set, also after a restart of the task.
     pub generation: u64,
+    /// What the issuer says of itself, if its keys were found by that.
+    pub issuer: Option<Discovered>,
     at: Instant,
 }
 
@@ -154,15 +156,26 @@ async fn keep_fresh(shared: Arc<Shared>, fetcher: Arc<Fetcher>, meters: Meters) 
     loop {
         shared.pace().is_busy = true;
         let next = match fetch_keys(settings, &fetcher).await {
-            Ok((set, body, fresh)) => {
+            Ok(found) => {
                 failures = 0;
+                let Found {
+                    set,
+                    body,
+                    fresh,
+                    issuer,
+                } = found;
                 let generation = generation(&body);
                 let known = shared.keys.load().as_ref().map(|keys| keys.generation);
                 if known != Some(generation) {
                     tracing::info!(source = shared.name, keys = set.len(), "keys were fetched");
                 }
                 let at = Instant::now();
-                shared.keys.store(Some(Arc::new(Fetched { set, generation, at })));
+                shared.keys.store(Some(Arc::new(Fetched {
+                    set,
+                    generation,
+                    issuer,
+                    at,
+                })));
                 meters.good.add_shared(1);
                 meters.fetched.set(
                     SystemTime::now()
@@ -210,19 +223,38 @@ fn generation(body: &[u8]) -> u64 {
         .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
-/// What a discovery document says that is of interest here (OIDC Discovery 4.2).
-#[derive(Deserialize)]
-struct Discovered {
-    issuer: String,
-    jwks_uri: String,
+/// What a discovery document says that is of interest here (OIDC Discovery 3).
+#[derive(Debug, Clone, Deserialize)]
+pub struct Discovered {
+    /// Its name.
+    pub issuer: String,
+    /// Where its keys are.
+    pub jwks_uri: String,
+    /// Where browsers are sent to log in.
+    #[serde(default)]
+    pub authorization_endpoint: Option<String>,
+    /// Where codes and refresh tokens are exchanged.
+    #[serde(default)]
+    pub token_endpoint: Option<String>,
+    /// Where more is to be learnt of who logged in.
+    #[serde(default)]
+    pub userinfo_endpoint: Option<String>,
+    /// Where browsers are sent to log out.
+    #[serde(default)]
+    pub end_session_endpoint: Option<String>,
 }
 
-async fn fetch_keys(
-    settings: &Settings,
-    fetcher: &Fetcher,
-) -> Result<(KeySet, Vec<u8>, Option<Duration>), String> {
-    let url = match (&settings.url, &settings.discovery) {
-        (Some(url), _) => url.clone(),
+/// What a fetch brought.
+struct Found {
+    set: KeySet,
+    body: Vec<u8>,
+    fresh: Option<Duration>,
+    issuer: Option<Discovered>,
+}
+
+async fn fetch_keys(settings: &Settings, fetcher: &Fetcher) -> Result<Found, String> {
+    let (url, issuer) = match (&settings.url, &settings.discovery) {
+        (Some(url), _) => (url.clone(), None),
         (None, Some((issuer, url))) => {
             let answer = get(fetcher, url.clone(), settings.timeout).await?;
             let document: Discovered = serde_json::from_slice(&answer.body).map_err(|_| {
@@ -234,7 +266,10 @@ async fn fetch_keys(
                     document.issuer
                 ));
             }
-            fetch::url(&document.jwks_uri, settings.allow_http)?
+            (
+                fetch::url(&document.jwks_uri, settings.allow_http)?,
+                Some(document),
+            )
         }
         (None, None) => return Err("nothing says where the keys are".to_owned()),
     };
@@ -247,7 +282,12 @@ async fn fetch_keys(
     if set.is_empty() {
         return Err(format!("what is at {url} has no key for signatures"));
     }
-    Ok((set, answer.body, answer.fresh))
+    Ok(Found {
+        set,
+        body: answer.body,
+        fresh: answer.fresh,
+        issuer,
+    })
 }
 
 async fn get(fetcher: &Fetcher, url: Url, timeout: Duration) -> Result<fetch::Answer, String> {

@@ -5,10 +5,10 @@
 
 pub(crate) mod claims;
 mod config;
-mod issuer;
-mod keys;
+pub(crate) mod issuer;
+pub(crate) mod keys;
 mod revoked;
-mod verify;
+pub(crate) mod verify;
 
 use std::sync::Arc;
 
