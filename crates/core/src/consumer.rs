@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::config::{self, Config, Credentials, Diagnostic, Reader};
+use crate::config::{
+    self, Config, ConsumersFrom, ConsumersInRedis, Credentials, Diagnostic, NamedConsumer, Reader,
+};
 
 mod file;
 mod unique;
@@ -38,6 +40,17 @@ impl Consumer {
     }
 }
 
+impl From<&NamedConsumer> for Consumer {
+    fn from(written: &NamedConsumer) -> Self {
+        consumer(
+            &written.name,
+            &written.groups,
+            written.tier.as_deref(),
+            &written.labels,
+        )
+    }
+}
+
 fn consumer(
     name: &str,
     groups: &[String],
@@ -60,6 +73,7 @@ fn consumer(
 pub struct Consumers {
     by_name: HashMap<Box<str>, Arc<Consumer>>,
     credentials: Vec<(Arc<Consumer>, Credentials)>,
+    store: Option<ConsumersInRedis>,
 }
 
 impl Consumers {
@@ -72,7 +86,20 @@ impl Consumers {
         }
         let of_document = all.credentials.len();
         let mut lines = Vec::new();
-        let path = config.consumers_from.as_ref().map(|from| from.file.as_path());
+        let from = config.consumers_from.clone().unwrap_or_default();
+        if config.consumers_from.as_ref() == Some(&ConsumersFrom::default()) {
+            let message = "consumers come from nowhere; write `file`, `redis` or both";
+            out.push(Diagnostic::error("consumers_from", message));
+        }
+        all.store = from.redis.filter(|redis| {
+            let is_there = config.stores.contains_key(&redis.store);
+            if !is_there {
+                let message = format!("there is no store `{}`", redis.store);
+                out.push(Diagnostic::error("consumers_from.redis.store", message));
+            }
+            is_there
+        });
+        let path = from.file.as_deref();
         for (number, written) in path.map(|path| file::read(path, reader, out)).unwrap_or_default() {
             let line = path.map(|path| Line { path, number });
             if let Some(wrong) = all.name_fault(&written.name) {
@@ -80,13 +107,7 @@ impl Consumers {
                 continue;
             }
             lines.push(line);
-            let consumer = consumer(
-                &written.name,
-                &written.groups,
-                written.tier.as_deref(),
-                &written.labels,
-            );
-            all.add(Arc::new(consumer), written.credentials);
+            all.add(Arc::new(Consumer::from(&written)), written.credentials);
         }
         unique::check(&all.credentials, &mut |i, wrong| {
             let line = i.checked_sub(of_document).and_then(|i| lines.get(i)?.as_ref());
@@ -118,6 +139,11 @@ impl Consumers {
     /// The consumer of that name.
     pub fn named(&self, name: &str) -> Option<&Arc<Consumer>> {
         self.by_name.get(name)
+    }
+
+    /// Where there are more that nobody has listed, to be asked for one by one.
+    pub fn in_store(&self) -> Option<&ConsumersInRedis> {
+        self.store.as_ref()
     }
 
     /// All of them with their credentials as written, in the order of the document.

@@ -7,6 +7,7 @@ use crate::action;
 use crate::exchange::{Exchange, Response};
 use crate::failure::{Code, Failure};
 use crate::http::{id, respond, screen, upgrade};
+use crate::io::Total;
 
 /// Answers one request. Never fails: what goes wrong becomes a response.
 pub async fn handle(ex: &mut Exchange) -> Response {
@@ -60,6 +61,12 @@ async fn answer(ex: &mut Exchange) -> Result<Response, Failure> {
     screen::limits(ex, route)?;
 
     if !route.policies.is_empty() {
+        if let Some(timeout) = route.timeout {
+            // It bounds what policies wait for as well.
+            let left = timeout.saturating_sub(ex.clock.now().saturating_duration_since(ex.record.started()));
+            ex.clock
+                .begin_total(Total::Exchange, left.min(plan.client.timeouts.total));
+        }
         let mut ran = ex.ran.route;
         let reply = route.policies.on_request(ex, &mut ran).await;
         ex.ran.route = ran;

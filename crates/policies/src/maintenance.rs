@@ -16,6 +16,8 @@ use crate::addresses::Addresses;
 
 /// Answers `503` (`maintenance`) with `Retry-After` in place of a service that is down on purpose.
 ///
+/// Preflights of CORS are answered alike, unless a `cors` before it answers them.
+///
 /// Those who look after the service can be let through: by their address, or by header fields that only they know.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -26,7 +28,8 @@ pub struct Maintenance {
     pub retry_after: Span,
     /// Addresses and blocks that are let through.
     pub allow: Vec<Cidr>,
-    /// Header fields, all of which a request must have to be let through.
+    /// Header fields, all of which a request must have to be let through. A field that is there more than once fits
+    /// nothing.
     pub allow_headers: IndexMap<String, ValueMatch>,
     /// What is answered in place of the usual description of a failure, such as a page.
     pub body: Option<String>,
@@ -61,6 +64,11 @@ impl PolicyConfig for Maintenance {
             retry_after: self.retry_after.get().as_secs().max(1).to_string(),
             allow: self.allow.into_iter().collect(),
             allow_headers,
+            names: self
+                .allow_headers
+                .keys()
+                .map(|name| name.as_str().into())
+                .collect(),
             body: self.body.map(Bytes::from),
             content_type: self.content_type,
         }))
@@ -72,13 +80,19 @@ struct Down {
     retry_after: String,
     allow: Addresses,
     allow_headers: HeaderConditions,
+    /// Of the fields that `allow_headers` looks at.
+    names: Box<[Box<str>]>,
     body: Option<Bytes>,
     content_type: String,
 }
 
 impl Down {
     fn decide(&self, ex: &Exchange) -> Outcome {
-        let by_headers = !self.allow_headers.is_empty() && self.allow_headers.hold(&ex.request.head.headers);
+        let fields = &ex.request.head.headers;
+        let is_once = |name: &str| fields.find_all(name.as_bytes()).nth(1).is_none();
+        let by_headers = !self.names.is_empty()
+            && self.allow_headers.hold(fields)
+            && self.names.iter().all(|name| is_once(name));
         if !self.enabled || by_headers || self.allow.have(ex.client.ip) {
             return Ok(Verdict::Continue);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gatehouse_core::config::{Diagnostic, Template};
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage, Step};
+use gatehouse_core::route::decode;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -191,36 +192,6 @@ fn encode(bytes: &[u8], out: &mut String) {
             }
         }
     }
-}
-
-/// A name as a form would read it. A `%` without two digits stands for itself.
-pub(crate) fn decode(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.iter().any(|byte| b"%+".contains(byte)) {
-        return Cow::Borrowed(bytes);
-    }
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        match (first, tail) {
-            (b'+', _) => out.push(b' '),
-            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    out.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => out.push(b'%'),
-            },
-            _ => out.push(*first),
-        }
-    }
-    Cow::Owned(out)
 }
 
 impl Policy for Editor {

@@ -1,18 +1,34 @@
-//! A small database of countries in the format of `MaxMind` (MMDB 2.0), made for a test.
+//! Small databases of countries and networks in the format of `MaxMind` (MMDB 2.0), made for a test.
 
 use std::net::IpAddr;
 
 /// A database that finds `country.iso_code` for each block, such as `("192.0.2.0/24", "DE")`. No block may lie in another.
 pub fn database(blocks: &[(&str, &str)]) -> Vec<u8> {
+    made(blocks, |data, country| {
+        text(data, "country");
+        map(data, 1);
+        text(data, "iso_code");
+        text(data, country);
+    })
+}
+
+/// One that finds `autonomous_system_number` for each block, such as `("192.0.2.0/24", 64500)`.
+pub fn networks(blocks: &[(&str, u32)]) -> Vec<u8> {
+    made(blocks, |data, number| {
+        text(data, "autonomous_system_number");
+        data.push(0xc4);
+        data.extend_from_slice(&number.to_be_bytes());
+    })
+}
+
+/// One that finds a map of one entry, as `write` writes it.
+fn made<T>(blocks: &[(&str, T)], write: impl Fn(&mut Vec<u8>, &T)) -> Vec<u8> {
     let mut tree = vec![[EMPTY; 2]];
     let mut data = Vec::new();
-    for (block, country) in blocks {
+    for (block, found) in blocks {
         let at = u32::try_from(data.len()).unwrap();
         map(&mut data, 1);
-        text(&mut data, "country");
-        map(&mut data, 1);
-        text(&mut data, "iso_code");
-        text(&mut data, country);
+        write(&mut data, found);
         insert(&mut tree, block, LEAF | at);
     }
     let nodes = u32::try_from(tree.len()).unwrap();

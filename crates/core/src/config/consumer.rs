@@ -1,13 +1,14 @@
 //! Who may call: consumers and how they prove it.
 
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Cidr;
-use std::path::PathBuf;
-
-use super::types::{PasswordHash, Secret, Sha256, Timestamp};
+use super::types::{PasswordHash, Secret, Sha256, Span, Timestamp};
 
 /// Somebody who calls: a partner, an application, a team.
 ///
@@ -25,9 +26,9 @@ pub struct Consumer {
     pub credentials: Credentials,
 }
 
-/// Consumers that are not in the document: thousands of them, written by another program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// Consumers that are not in the document: thousands of them in a file, or any number in a Redis.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct ConsumersFrom {
     /// A file with a consumer on each line, as JSON: what an item of `consumers` has, and its `name`. Relative to the
     /// document. It is watched: a change takes effect at once and cuts no connection, and a file with a mistake
@@ -36,10 +37,83 @@ pub struct ConsumersFrom {
     /// ```json
     /// {"name": "acme", "tier": "gold", "credentials": {"keys": [{"id": "key_1a9ecf81", "sha256": "1a9e…"}]}}
     /// ```
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
+    /// A Redis that has consumers, asked when a credential is shown that neither the document nor the file knows.
+    pub redis: Option<ConsumersInRedis>,
 }
 
-/// A consumer with its name, as a line of `consumers_from.file` has it.
+/// Consumers in a Redis, however many. Nothing is loaded at the start: a consumer is asked for when its credential is
+/// shown, by two keys behind the store's prefix.
+///
+/// - `consumer-of:SORT:DIGEST` has the name of the consumer. `SORT` is `key`, `user`, `subject` or `certificate`;
+///   `DIGEST` is a SHA-256 in hex: of the API key, of the name to log in with, of the issuer, a line feed and the subject
+///   (without issuer just the line feed and the subject), of the certificate (its fingerprint).
+/// - `consumer:NAME` has the consumer, as a line of `file` has it. The credential has to be among its own.
+///
+/// What was found is used for `refresh`, then asked for again: a change or a removal is in force after that time at the
+/// latest. While the store does not answer, consumers that were found before are used for `stale`; others get `503`
+/// (`auth_unavailable`). Not looked for there: signing keys, subjects and names of certificates, `anonymous`, and the
+/// names of an htpasswd file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumersInRedis {
+    /// Which of `stores`.
+    pub store: String,
+    /// The sorts of credentials that are looked for there. `subjects` makes every subject of a token that nobody knows a
+    /// question.
+    #[serde(default = "ConsumersInRedis::keys")]
+    pub credentials: Vec<CredentialSort>,
+    /// How long a consumer that was found is used before it is asked for again.
+    #[serde(default = "ConsumersInRedis::refresh")]
+    pub refresh: Span,
+    /// How long it is known that nobody has a credential. A new one may be refused for so long if it was tried before.
+    #[serde(default = "ConsumersInRedis::missing")]
+    pub missing: Span,
+    /// How long after it was found a consumer is used while the store does not answer. `0s`: not beyond `refresh`.
+    #[serde(default = "ConsumersInRedis::stale")]
+    pub stale: Span,
+    /// Consumers remembered, for each sort of credential; about 1 KiB each. Those used least lately go first.
+    #[serde(default = "ConsumersInRedis::cache")]
+    pub cache: NonZeroU32,
+}
+
+impl ConsumersInRedis {
+    fn keys() -> Vec<CredentialSort> {
+        vec![CredentialSort::Keys]
+    }
+
+    fn refresh() -> Span {
+        Span::from_secs(10)
+    }
+
+    fn missing() -> Span {
+        Span::from_secs(5)
+    }
+
+    fn stale() -> Span {
+        Span::from_secs(3600)
+    }
+
+    fn cache() -> NonZeroU32 {
+        NonZeroU32::MIN.saturating_add(99_999)
+    }
+}
+
+/// A sort of credentials, as `credentials` of a consumer calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialSort {
+    /// API keys, for `key_auth`.
+    Keys,
+    /// Names and passwords, for `basic_auth`.
+    Passwords,
+    /// What issuers of tokens call consumers.
+    Subjects,
+    /// Fingerprints of client certificates, for `certificate_auth`.
+    Certificates,
+}
+
+/// A consumer with its name, as a line of `consumers_from.file` and a Redis have it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedConsumer {

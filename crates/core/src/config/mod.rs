@@ -31,7 +31,8 @@ pub use check::{Broken, compile_regex};
 pub use client::{Client, ClientLimits, ClientTimeouts, Http2, Underscores};
 pub use client::{DoubledSlashes, EncodedSlashes, Forwarded, Paths, RequestId, Trust, Versions};
 pub use consumer::{
-    ApiKey, CertificateSubject, Consumer, ConsumersFrom, Credentials, NamedConsumer, Password,
+    ApiKey, CertificateSubject, Consumer, ConsumersFrom, ConsumersInRedis, CredentialSort, Credentials,
+    NamedConsumer, Password,
 };
 pub use consumer::{PublicKey, SharedSecret, SignatureAlgorithm, Subject};
 pub(crate) use diagnostic::closest;

@@ -19,6 +19,16 @@ pub(super) fn check(consumers: &[(Arc<Consumer>, Credentials)], tell: &mut dyn F
         let out = &mut |wrong| tell(at, wrong);
         for (i, key) in credentials.keys.iter().enumerate() {
             keys.note(*key.sha256.bytes(), consumer, "keys", i, out);
+            if let Some(scope) = key
+                .scopes
+                .iter()
+                .find(|scope| scope.contains([' ', ',']) || scope.is_empty())
+            {
+                let path = format!("consumers.{}.credentials.keys[{i}].scopes", consumer.name);
+                let message =
+                    format!("`{scope}` is no scope: upstreams are told of scopes with commas between");
+                out(Diagnostic::error(path, message).hint("expected one scope without spaces and commas"));
+            }
         }
         for (i, password) in credentials.passwords.iter().enumerate() {
             let name = password.username.as_deref().unwrap_or(&consumer.name);

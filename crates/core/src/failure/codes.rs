@@ -35,6 +35,7 @@ pub enum Code {
     RateLimited,
     QuotaExceeded,
     IdempotencyKeyReused,
+    IdempotencyInProgress,
     ClientGone,
     NoEndpoint,
     CircuitOpen,

@@ -1,8 +1,9 @@
 //! Warnings: what is allowed, but probably not meant.
 //!
 //! Pure functions of the document. Of kinds of policies only [`Facts`] are known, and of their settings only
-//! `key`, which says by the same word everywhere what requests are counted together by.
+//! words that mean the same everywhere: `key`, which says what requests are counted together by, and those for callers.
 
+mod callers;
 mod strict;
 
 use crate::config::types::{Address, PathForm, Segment};
@@ -47,6 +48,7 @@ pub fn lint(config: &Config, facts: FactsOf<'_>) -> Vec<Diagnostic> {
     for (name, route) in &config.routes {
         forwarding(config, name, route, &mut out);
     }
+    callers::nobody(config, &mut out);
     admin(config, &mut out);
     timeouts(config, &mut out);
     unverified(config, &mut out);
@@ -360,7 +362,7 @@ fn order(
                     .at_key()
                     .help(format!("{help}, or key by `client_ip`")),
             );
-        } else if stage == Some(Stage::Authorize) {
+        } else if stage == Some(Stage::Authorize) && callers::judged(settings) {
             let message = format!("`{kind}` judges the consumer, but nothing before it finds the consumer");
             out.push(Diagnostic::warning(at, message).at_key().help(help));
         }

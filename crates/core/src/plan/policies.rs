@@ -93,9 +93,15 @@ fn preflight(cx: &Context<'_>, entries: &[PolicyEntry]) -> Option<Preflight> {
     };
     let answered_by = at(&|kind| kind.answers_preflight)?;
     let asks = |kind: &Kind| matches!(kind.stage, Stage::Authenticate | Stage::Authorize);
+    let asked_at = at(&asks).filter(|asked_at| *asked_at < answered_by);
+    let between = asked_at.map_or(0..0, |asked_at| asked_at..answered_by);
+    let admits = |at: &usize| {
+        let kind = entries.get(*at).and_then(kind_of);
+        kind.is_some_and(|kind| kind.stage == Stage::Admit)
+    };
     Some(Preflight {
-        answered_by,
-        asked_at: at(&asks).filter(|asked_at| *asked_at < answered_by),
+        asked_at,
+        heard: between.filter(admits).chain([answered_by]).collect(),
     })
 }
 
@@ -143,7 +149,13 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
     match (kind.compile)(settings, &mut policy) {
         Ok(policy) => Some(policy),
         Err(diagnostics) => {
-            cx.diagnostics.extend(diagnostics);
+            for one in diagnostics {
+                // What several policies share, such as a store, is told once.
+                let is_told = |told: &Diagnostic| told.path == one.path && told.message == one.message;
+                if !cx.diagnostics.iter().any(is_told) {
+                    cx.diagnostics.push(one);
+                }
+            }
             None
         }
     }

@@ -25,13 +25,13 @@ pub struct Chain {
 }
 
 /// The policy of a chain that answers the preflights of CORS.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Preflight {
-    /// Its place.
-    pub answered_by: usize,
     /// The place of the first that asks who calls, if that is before it: a preflight never says who sent it (Fetch
-    /// 3.2.2), so it is answered before anybody asks.
+    /// 3.2.2), so it is answered before anybody asks. Those in between that decide who comes in at all are heard.
     pub asked_at: Option<usize>,
+    /// The places of those in between that ask nobody who calls, and then its own.
+    pub heard: Box<[usize]>,
 }
 
 impl Chain {
@@ -72,18 +72,25 @@ impl Chain {
         ex: &mut Exchange,
         progress: &mut Progress,
     ) -> Result<Option<Response>, Failure> {
-        let detour = self.preflight.filter(|preflight| preflight.asked_at.is_some());
+        let detour = self
+            .preflight
+            .as_ref()
+            .filter(|preflight| preflight.asked_at.is_some());
         for (i, policy) in self.policies.iter().enumerate() {
             if let Some(detour) = detour
                 && detour.asked_at == Some(i)
                 && ex.is_preflight()
-                && let Some(answerer) = self.policies.get(detour.answered_by)
             {
-                ex.enter(self.base + detour.answered_by);
-                if let Step::Ready(outcome) = answerer.on_request(ex)
-                    && let Verdict::Respond(reply) = outcome?
-                {
-                    return Ok(Some(*reply));
+                for at in &detour.heard {
+                    let Some(policy) = self.policies.get(*at) else {
+                        continue;
+                    };
+                    ex.enter(self.base + at);
+                    if let Step::Ready(outcome) = policy.on_request(ex)
+                        && let Verdict::Respond(reply) = outcome?
+                    {
+                        return Ok(Some(*reply));
+                    }
                 }
             }
             ex.enter(self.base + i);

@@ -36,7 +36,7 @@ pub use build::{BuildError, Rule};
 pub use conditions::HeaderConditions;
 pub use miss::Miss;
 pub use path::{Captures, MAX_CAPTURES, MAX_SEGMENTS};
-pub use predicate::{cookies, query_values};
+pub use predicate::{cookies, decode, query_values};
 pub use table::{Found, Query, Row, Table};
 pub use version::Versions;
 

@@ -217,8 +217,8 @@ pub fn cookies<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = 
     })
 }
 
-/// A name or value of the query as a form would read it. A `%` without two digits stands for itself.
-fn decode(text: &str) -> Cow<'_, [u8]> {
+/// A name or value of a query or a form, as a form would read it. A `%` without two digits stands for itself.
+pub fn decode(text: &str) -> Cow<'_, [u8]> {
     let bytes = text.as_bytes();
     if memchr::memchr2(b'%', b'+', bytes).is_none() {
         return Cow::Borrowed(bytes);

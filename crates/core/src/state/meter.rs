@@ -140,6 +140,29 @@ impl Meters {
         decision
     }
 
+    /// Puts what a request was found to cost in the place of what it used `then`. More is used whether there is room or
+    /// not; less is given back only where it still counts. A key that was forgotten is left so.
+    pub fn settle(&self, key: &[u8], rules: &[Rule], used: u64, cost: u64, then: Instant, now: Instant) {
+        let (then, since) = (self.time(then), self.time(now));
+        let hash = self.secret.hash_one(key);
+        let mut entries = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = entries.places.get(&hash).map(|at| *at as usize) else {
+            return;
+        };
+        let Entries { slots, cells, .. } = &mut *entries;
+        let first = at * self.stride;
+        let cells = cells.get_mut(first..first + self.stride).unwrap_or_default();
+        let mut resets = Duration::ZERO;
+        for (cell, rule) in cells.iter_mut().zip(rules) {
+            cell.turn(rule, since);
+            cell.settle(rule, used, cost, then, since);
+            resets = resets.max(cell.report(rule, true, 0, since).resets_in);
+        }
+        if let Some(slot) = slots.get_mut(at) {
+            slot.expires = since.saturating_add(nanoseconds(resets));
+        }
+    }
+
     /// That time in nanoseconds since 1970, by a clock that never goes back.
     pub fn time(&self, now: Instant) -> u64 {
         self.since_1970

@@ -113,3 +113,32 @@ upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
     until("the new database", || ask("/home", "10.0.0.1") == 200);
     assert_eq!(ask("/home", "192.0.2.7"), 403);
 }
+
+#[test]
+fn clients_are_let_in_by_their_network() {
+    let config = "
+listeners: { main: { address: \"127.0.0.1:0\" } }
+forwarded: { trusted: [127.0.0.1] }
+routes:
+  some: { match: { path: /some }, policies: [ { geo: { networks: { database: asn.mmdb, allow: [64500, 64501], deny: [64501] } } } ], reply: {} }
+  most: { match: { path: /most }, policies: [ { geo: { networks: { database: asn.mmdb, deny: [64501] } } } ], reply: {} }
+";
+    let gateway = gateway(config);
+    let blocks = [
+        ("192.0.2.0/24", 64_500),
+        ("198.51.100.0/24", 64_501),
+        ("203.0.113.0/24", 4_200_000_000),
+    ];
+    std::fs::write(gateway.directory().join("asn.mmdb"), countries::networks(&blocks)).unwrap();
+    let gateway = gateway.start();
+    let ask = |ip: &str| {
+        ["/some", "/most"].map(|path| {
+            let request = Request::new("GET", path).header("X-Forwarded-For", ip);
+            client::once(gateway.address(), &request).status
+        })
+    };
+    assert_eq!(ask("192.0.2.7"), [200, 200]);
+    assert_eq!(ask("198.51.100.7"), [403, 403]);
+    assert_eq!(ask("203.0.113.7"), [403, 200]);
+    assert_eq!(ask("10.0.0.1"), [403, 200], "not known");
+}

@@ -204,3 +204,71 @@ upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
         2.0
     );
 }
+
+#[test]
+fn keys_that_are_odd_are_refused() {
+    let backend = counting();
+    let gateway = in_front_of(&backend, "").start();
+    let to = gateway.address();
+    let twice = pay("k", "x").header("Idempotency-Key", "k");
+    let other = pay("k", "x").header("idempotency-key", "other");
+    for odd in [twice, other, pay("", "x"), pay("a\tb", "x"), pay("k\u{e9}y", "x")] {
+        assert_eq!(client::once(to, &odd).status, 400, "{odd:?}");
+    }
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
+fn another_type_of_the_same_body_is_another_request() {
+    let backend = counting();
+    let gateway = in_front_of(&backend, "").start();
+    let to = gateway.address();
+    let typed = |name: &str, value: &str| client::once(to, &pay("k", "{}").header(name, value)).status;
+    assert_eq!(typed("Content-Type", "application/json"), 201);
+    assert_eq!(typed("Content-Type", "application/json"), 201);
+    assert_eq!(typed("Content-Type", "application/xml"), 422);
+    assert_eq!(typed("X-Other", "application/json"), 422);
+    assert_eq!(backend.count(), 1);
+}
+
+#[test]
+fn consumers_never_see_each_others_answers() {
+    let backend = counting();
+    let config = format!(
+        "
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+consumers:
+  one: {{ credentials: {{ keys: [ {{ id: a, sha256: f6bf68c2c3dc6363fa532b42d824c34b880ca1447c42ea0ebdcd07a683db1186 }} ] }} }}
+  guest: {{}}
+routes:
+  pay: {{ match: {{}}, policies: [ {{ key_auth: {{ anonymous: guest }} }}, {{ idempotency: {{}} }} ], forward: {{ upstream: api }} }}
+upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
+",
+        backend.url()
+    );
+    let gateway = gateway(&config).start();
+    let to = gateway.address();
+    let ours = || pay("k", "x").header("X-API-Key", "plain-old-key");
+    assert_eq!(client::once(to, &ours()).text(), "done 1");
+    assert_eq!(client::once(to, &pay("k", "x")).text(), "done 2");
+    let cookie = pay("k", "x").header("Cookie", "session=1");
+    assert_eq!(client::once(to, &cookie).text(), "done 3");
+    assert_eq!(client::once(to, &ours()).text(), "done 1");
+}
+
+#[test]
+fn a_stream_of_events_is_passed_on_as_it_comes() {
+    let gate = Arc::new(Gate::new());
+    let held = gate.clone();
+    let backend = HttpBackend::scripted(move |call| {
+        call.read_body()?;
+        call.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")?;
+        call.wait(&held)?;
+        call.send("0\r\n\r\n")
+    });
+    let gateway = in_front_of(&backend, "").start();
+    let mut raw = Raw::connect(gateway.address());
+    raw.send("POST /pay HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k\r\nContent-Length: 0\r\n\r\n");
+    raw.read_until(b"data: 1");
+    gate.open();
+}

@@ -7,7 +7,7 @@ use std::time::Instant;
 use gatehouse_testkit::redis::clock_shifter;
 use gatehouse_testkit::tls::{Authority, Leaf};
 use gatehouse_testkit::wait::until;
-use gatehouse_testkit::{Client, Gateway, Redis};
+use gatehouse_testkit::{Client, Gateway, HttpBackend, Redis, Reply, Request};
 
 use crate::gateway;
 
@@ -315,4 +315,50 @@ fn a_quota_outlives_the_gateways_that_count_it() {
     drop(two);
     let another = start(&with_quota("global"));
     assert_eq!(statuses(&another, 3), [200, 200, 429]);
+}
+
+#[test]
+fn what_an_answer_says_it_cost_is_counted_together() {
+    let redis = Redis::start();
+    let backend = HttpBackend::scripted(|call| {
+        let cost = call.request().header("x-says").unwrap_or("").to_owned();
+        call.reply(&Reply::ok("done").header("X-Cost", &cost))
+    });
+    for algorithm in ["sliding_window", "token_bucket", "fixed_window"] {
+        for store in ["store: shared", ""] {
+            let window = "36500d";
+            let policy = format!(
+                "limit: 10, window: {window}, key: \"header:X-Key\", algorithm: {algorithm}, final_cost: {{ header: X-Cost, status: {{ 4xx: 0 }} }}, {store}"
+            );
+            let yaml = yaml(&at(&redis), &policy)
+                .replace("store: shared, limit", "limit")
+                .replace("reply: { body: ok }", "forward: { upstream: api }");
+            let yaml = format!(
+                "{yaml}upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}\n",
+                backend.url()
+            );
+            let gateway = if store.is_empty() {
+                gateway(&yaml).start()
+            } else {
+                start(&yaml)
+            };
+            let mut client = Client::connect(gateway.address());
+            let key = format!("{algorithm} {store}");
+            let mut ask = |says: &str| {
+                let request = Request::get("/").header("X-Key", &key).header("X-Says", says);
+                let answer = client.send(&request);
+                assert_eq!(answer.header("x-cost"), None, "it is for us");
+                let left = answer.header("x-ratelimit-remaining").map(str::to_owned);
+                (answer.status, left.unwrap())
+            };
+            let left = |left: &str| (200, left.to_owned());
+            assert_eq!(ask("4"), left("9"), "{key}");
+            until("the cost to be counted", || ask("0") == left("5"));
+            // One was taken for it and given back, again and again; then more than there is.
+            until("what was taken to be given back", || ask("0") == left("5"));
+            assert_eq!(ask("nothing").0, 200, "{key}");
+            assert_eq!(ask("100").0, 200, "{key}");
+            until("the cost to be counted", || ask("0").0 == 429);
+        }
+    }
 }

@@ -177,3 +177,29 @@ fn a_refused_client_that_goes_on_sending_is_cut_off() {
     gatehouse_testkit::wait::until("the gateway to close", || raw.try_send(&piece).is_err());
     assert_eq!(backend.count(), 0);
 }
+
+/// What a policy waits for is part of the exchange: the route's time bounds it.
+#[test]
+fn a_policy_waits_no_longer_than_the_route_may_take() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let backend = HttpBackend::start();
+    let gateway = gateway(&format!(
+        r#"
+listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
+routes:
+  all:
+    match: {{}}
+    timeout: 300ms
+    policies: [ {{ external_auth: {{ url: "http://{}/", timeout: 1m }} }} ]
+    forward: {{ upstream: api }}
+upstreams: {{ api: {{ endpoints: ["{}"] }} }}
+"#,
+        silent.local_addr().unwrap(),
+        backend.url()
+    ))
+    .start();
+    let answer = client::once(gateway.address(), &Request::get("/"));
+    assert_eq!(answer.status, 504);
+    assert_eq!(answer.json()["code"], "deadline_exceeded");
+    assert_eq!(backend.count(), 0);
+}

@@ -60,7 +60,8 @@ pub fn compile(access: &Access, cx: &mut Compile<'_>) -> Result<Vec<(Box<str>, T
     }
     for field in [&access.consumers.any, &access.consumers.none] {
         for name in field {
-            if cx.consumers.named(name).is_none() {
+            // Who is in a store, only the store knows.
+            if cx.consumers.in_store().is_none() && cx.consumers.named(name).is_none() {
                 return Err(cx.error("consumers", format!("there is no consumer `{name}`")));
             }
         }

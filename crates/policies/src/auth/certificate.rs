@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gatehouse_core::config::{CertificateSubject, Diagnostic, Sha256, Template};
+use gatehouse_core::config::{CertificateSubject, CredentialSort, Diagnostic, Sha256, Template};
+use gatehouse_core::consumer::Consumer;
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
+use gatehouse_core::telemetry::metrics::Family;
 use gatehouse_core::tls::{ClientCertificate, Name};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthConfig, Authenticator, Common, Shown};
+use super::directory::{self, Answer, Directory, LOOKUPS};
+use super::{AuthConfig, Authenticator, Common, Later, Shown};
 
 /// Finds out who calls by the certificate of the client.
 ///
@@ -46,6 +49,7 @@ impl PolicyConfig for CertificateAuth {
     const NAME: &'static str = "certificate_auth";
     const STAGE: Stage = Stage::Authenticate;
     const EXAMPLE: &'static str = "forward: { X-Partner: \"${consumer.name}\" }\n";
+    const METRICS: &'static [Family] = &[LOOKUPS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         super::policy(self, cx)
@@ -63,7 +67,8 @@ impl AuthConfig for CertificateAuth {
             hide_credential: false,
             anonymous: self.anonymous,
         };
-        Ok((Arc::new(Certificates(index)), common))
+        let in_store = in_store(cx)?;
+        Ok((Arc::new(Certificates { index, in_store }), common))
     }
 }
 
@@ -82,6 +87,42 @@ struct Entry {
     identity: Identity,
 }
 
+impl Entry {
+    fn new(consumer: &Arc<Consumer>, wanted: &CertificateSubject, key: &str) -> Self {
+        let proof = Proof {
+            subject: consumer.name.clone(),
+            credential: Some(key.into()),
+            ..Proof::default()
+        };
+        Self {
+            wanted: wanted.clone(),
+            identity: Identity {
+                method: "certificate_auth",
+                proof: Arc::new(proof),
+                consumer: Some(consumer.clone()),
+            },
+        }
+    }
+}
+
+/// Consumers in a store, by the fingerprint of a certificate.
+#[allow(clippy::result_large_err, reason = "runs once a plan")]
+fn in_store(cx: &Compile<'_>) -> Result<Option<Arc<Directory<Entry>>>, Diagnostic> {
+    Directory::of(
+        cx,
+        CredentialSort::Certificates,
+        |consumer, credentials, digest: &str| {
+            let is_it = |wanted: &&CertificateSubject| {
+                wanted
+                    .fingerprint
+                    .is_some_and(|known| known.to_string() == digest)
+            };
+            let wanted = credentials.certificates.iter().find(is_it)?;
+            Some(Entry::new(consumer, wanted, digest))
+        },
+    )
+}
+
 impl Index {
     fn of(cx: &Compile<'_>) -> Self {
         let mut index = Self::default();
@@ -97,19 +138,8 @@ impl Index {
                     // The document is checked for those that say nothing.
                     (None, None, None) => continue,
                 };
-                let proof = Proof {
-                    subject: consumer.name.clone(),
-                    credential: Some(key.as_str().into()),
-                    ..Proof::default()
-                };
-                entries.entry(key.into()).or_default().push(Entry {
-                    wanted: wanted.clone(),
-                    identity: Identity {
-                        method: "certificate_auth",
-                        proof: Arc::new(proof),
-                        consumer: Some(consumer.clone()),
-                    },
-                });
+                let entry = Entry::new(consumer, wanted, &key);
+                entries.entry(key.into()).or_default().push(entry);
             }
         }
         index
@@ -156,22 +186,58 @@ fn text(name: &Name) -> String {
     }
 }
 
-struct Certificates(Arc<Index>);
+struct Certificates {
+    index: Arc<Index>,
+    in_store: Option<Arc<Directory<Entry>>>,
+}
+
+impl Certificates {
+    fn conclude(certificate: &ClientCertificate, answer: &Answer<Entry>) -> Shown {
+        match answer {
+            Answer::Found(entry) if fits(&entry.wanted, certificate) => Ok(Some(entry.identity.clone())),
+            Answer::Unavailable => Err(directory::unavailable()),
+            Answer::Found(_) | Answer::Missing => Err(unknown(certificate)),
+        }
+    }
+}
+
+fn unknown(certificate: &ClientCertificate) -> Failure {
+    let subject = &certificate.subject;
+    Failure::new(Code::Forbidden)
+        .safe_detail("Unknown client certificate")
+        .detail(format!("no consumer has the certificate `{subject}`"))
+}
+
+/// The certificate that the client showed.
+fn shown(ex: &Exchange) -> Option<&ClientCertificate> {
+    ex.connection.tls.as_deref()?.client.as_ref()
+}
 
 impl Authenticator for Certificates {
     fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
-        let tls = ex.connection.tls.as_deref();
-        Some(match tls.and_then(|tls| tls.client.as_ref()) {
-            None => Ok(None),
-            Some(certificate) => match self.0.find(certificate) {
-                Some(identity) => Ok(Some(identity.clone())),
-                None => Err(Failure::new(Code::Forbidden)
-                    .safe_detail("Unknown client certificate")
-                    .detail(format!(
-                        "no consumer has the certificate `{}`",
-                        certificate.subject
-                    ))),
-            },
+        let Some(certificate) = shown(ex) else {
+            return Some(Ok(None));
+        };
+        if let Some(identity) = self.index.find(certificate) {
+            return Some(Ok(Some(identity.clone())));
+        }
+        let Some(store) = &self.in_store else {
+            return Some(Err(unknown(certificate)));
+        };
+        let hash = store.hash([certificate.fingerprint.as_bytes()]);
+        let answer = store.known(hash, ex.now())?;
+        Some(Self::conclude(certificate, &answer))
+    }
+
+    fn authenticate_later<'a>(&'a self, ex: &'a mut Exchange) -> Later<'a> {
+        Box::pin(async move {
+            let (Some(certificate), Some(store)) = (shown(ex), &self.in_store) else {
+                return Ok(None);
+            };
+            let hash = store.hash([certificate.fingerprint.as_bytes()]);
+            let name = directory::Name::digest(certificate.fingerprint.to_string());
+            let answer = store.ask(hash, vec![name], ex.now()).await;
+            Self::conclude(certificate, &answer)
         })
     }
 

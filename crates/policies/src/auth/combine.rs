@@ -68,6 +68,9 @@ pub struct Method {
     pub certificate_auth: Option<CertificateAuth>,
     /// A login in the browser. Callers who show nothing by any method are sent to it, if they are browsers.
     pub oidc: Option<Oidc>,
+    /// Not here: a named policy cannot be a part of another. Write its settings out.
+    #[serde(skip_serializing)]
+    r#use: Option<String>,
 }
 
 impl Default for Authenticate {
@@ -129,6 +132,12 @@ fn combined(methods: Vec<Method>, needs: Needs, cx: &mut Compile<'_>) -> Result<
     for (i, method) in methods.into_iter().enumerate() {
         let mut cx = nth(cx, i);
         let mut found = Vec::new();
+        if let Some(name) = &method.r#use {
+            let message = format!(
+                "a named policy cannot be a part of another; write what `{name}` is here, such as `key_auth: {{}}`"
+            );
+            return Err(Diagnostic::error(format!("{}.use", cx.path), message));
+        }
         if let Some(methods) = method.any {
             found.push(nested(combined(methods, Needs::Any, &mut cx.at("any"))?));
         }

@@ -9,6 +9,7 @@ mod bearer;
 pub mod certificate;
 mod client;
 pub mod combine;
+pub mod directory;
 mod fetch;
 pub mod introspection;
 pub mod jose;
@@ -121,6 +122,8 @@ pub struct Common {
 pub struct Authentication {
     authenticator: Arc<dyn Authenticator>,
     forward: Vec<(Box<str>, Template)>,
+    /// Whether the upstream is told of scopes.
+    tells_scopes: bool,
     hide_credential: bool,
     anonymous: Option<Identity>,
 }
@@ -141,10 +144,15 @@ impl Authentication {
             cx.reserve(name);
         }
         let anonymous = common.anonymous.map(|name| anonymous(&name, cx)).transpose()?;
-        let forward = common.forward.into_iter();
+        let tells_scopes = |template: &Template| template.to_string().contains("identity.scopes");
         Ok(Arc::new(Self {
+            tells_scopes: common.forward.values().any(tells_scopes),
             authenticator,
-            forward: forward.map(|(name, value)| (name.into(), value)).collect(),
+            forward: common
+                .forward
+                .into_iter()
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
             hide_credential: common.hide_credential,
             anonymous,
         }))
@@ -182,6 +190,15 @@ impl Authentication {
     /// Tells the upstream who calls; what has no value is not sent. An identity that cannot stand in a field is refused:
     /// without it the service would take the caller for another.
     fn tell(&self, ex: &mut Exchange) -> Result<(), Failure> {
+        let scopes = ex.identity.as_ref().map(|identity| &identity.proof.scopes);
+        let is_unclear = |scope: &str| scope.contains([',', ' ']);
+        if self.tells_scopes && scopes.is_some_and(|scopes| scopes.iter().any(|scope| is_unclear(scope))) {
+            // It would read as several.
+            let why = "What the credential says cannot be passed on";
+            return Err(
+                refused(why, self.authenticator.challenge()).detail("a scope has a space or a comma in it")
+            );
+        }
         let mut value = Vec::with_capacity(64);
         for (name, template) in &self.forward {
             value.clear();

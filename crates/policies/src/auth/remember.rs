@@ -54,11 +54,18 @@ impl<V: Clone> Cache<V> {
 
     /// What a token is found by: different for different tokens, also where nothing is kept.
     pub fn hash(&self, token: &str) -> u128 {
+        self.hash_of([token.as_bytes()])
+    }
+
+    /// The same of something in parts. They are hashed as one: what may stand in them has to keep them apart.
+    pub fn hash_of<const N: usize>(&self, parts: [&[u8]; N]) -> u128 {
         let [high, low] = [0, 1].map(|half: usize| {
             let [first, second] = &self.hashers;
             let mut hasher = if half == 0 { first } else { second }.build_hasher();
             hasher.write(self.salts.get(half).map_or(&[], |salt| salt.as_slice()));
-            hasher.write(token.as_bytes());
+            for part in parts {
+                hasher.write(part);
+            }
             hasher.finish()
         });
         (u128::from(high) << 64) | u128::from(low)

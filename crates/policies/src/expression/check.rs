@@ -3,8 +3,8 @@
 use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr};
 use gatehouse_http1::RequestHead;
 
-use super::Expression;
 use super::facts::{Facts, NAMES};
+use super::{Expression, sorts};
 
 /// How deep loops (`all`, `exists`, `map` ...) may stand in each other: each multiplies the work of a request.
 const MOST_LOOPS: usize = 1;
@@ -75,6 +75,10 @@ impl<'e> Walk<'e> {
                 let is_operator = name.starts_with(['_', '!', '-', '@']);
                 if !is_operator && !FUNCTIONS.contains(&name) {
                     return Err(unknown("function", name, FUNCTIONS.iter().copied()));
+                }
+                // A variable of a loop may have any name.
+                if self.bound.is_empty() {
+                    sorts::check(name, &call.args)?;
                 }
             }
             Expr::Comprehension(around) => {
@@ -194,7 +198,14 @@ pub fn types(expression: &Expression) -> Result<(), String> {
                 return Err(why.replace("found no matching overload for", "nothing fits"));
             }
             if let Some(rest) = why.strip_prefix("Unsupported binary operator ") {
-                let operator = rest.split('\'').nth(1).unwrap_or_default();
+                let operator = match rest.split('\'').nth(1).unwrap_or_default() {
+                    "add" => "+",
+                    "sub" => "-",
+                    "mul" => "*",
+                    "div" => "/",
+                    "rem" => "%",
+                    other => other,
+                };
                 return Err(format!("`{operator}` does not take such operands"));
             }
         }

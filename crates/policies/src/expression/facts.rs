@@ -18,11 +18,10 @@ use cel::{Env, ExecutionError};
 use gatehouse_core::config::Cidr;
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::identity::Identity;
+use gatehouse_core::route::decode;
 use gatehouse_http1::{Headers, Known, RequestHead};
 use regex::Regex;
 use serde_json::Value as Json;
-
-use crate::query::decode;
 
 /// Parameters of a query that conditions may look at all together.
 const MOST_PARAMS: usize = 128;

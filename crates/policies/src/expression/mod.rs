@@ -7,6 +7,7 @@
 mod check;
 mod facts;
 mod prepare;
+mod sorts;
 
 use std::sync::Arc;
 

@@ -1,77 +1,32 @@
 //! Answers a request that is sent again as it was answered the first time.
 
+mod config;
+mod rejoined;
+mod shared;
 mod store;
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use bytes::{Buf, Bytes};
-use gatehouse_core::body::{Body, Source};
-use gatehouse_core::config::{Diagnostic, Size, Span};
+use bytes::Bytes;
+use gatehouse_core::body::Body;
+use gatehouse_core::config::Diagnostic;
 use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::identity::Identity;
 use gatehouse_core::policy::{Compile, Outcome, Policy, PolicyConfig, Stage, Step, Verdict};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
-use gatehouse_http1::{self as http1, Headers};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use gatehouse_http1::{self as http1, Known};
 
+pub use config::{Idempotency, OnFailure};
+use rejoined::Rejoined;
+use shared::{Claimed, Lease, Shared};
 use store::{Digest, Found, Owner, Store, Stored};
 
-/// Answers a request that is sent again as it was answered the first time, so that a client may try again without doing
-/// a thing twice.
-///
-/// The client names what it wants done once by `Idempotency-Key`. The first answer is stored; whoever sends the same request with
-/// the same key gets it again, with `Idempotency-Replayed: true`; those who come while the first is under way wait for its
-/// answer. Another method, target or body with the same key gets `422` (`idempotency_key_reused`). Keys of different callers
-/// (the consumer, else what the credential names, else the address with `Authorization` and `Cookie` as they were sent) and of
-/// different routes have nothing to do with each other.
-///
-/// Stored are answers of the service with a status below 500, but for 408, 409, 425 and 429: after those, and after failures of
-/// the gateway, the same key may be tried again. Answers longer than `max_response` are passed on and not stored. If the
-/// client leaves before the answer is there, nothing is stored either. Answers are kept in this process's memory.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Idempotency {
-    /// Methods that are looked at.
-    pub methods: Vec<String>,
-    /// The field with the key.
-    pub header: String,
-    /// Whether a request without a key is refused with `400`.
-    pub required: bool,
-    /// For how long an answer is kept.
-    pub ttl: Span,
-    /// The most bytes of a request's body; it is read whole before it goes on.
-    pub max_request: Size,
-    /// The most bytes of an answer's body that is stored.
-    pub max_response: Size,
-    /// How many answers are kept at most; the oldest go first.
-    pub entries: u32,
-    /// How many bytes of answers are kept at most.
-    pub memory: Size,
-    /// How long one that is sent again waits for the first.
-    pub wait: Span,
-}
-
-impl Default for Idempotency {
-    fn default() -> Self {
-        Self {
-            methods: vec!["POST".to_owned(), "PATCH".to_owned()],
-            header: "Idempotency-Key".to_owned(),
-            required: false,
-            ttl: Span::from_secs(24 * 3600),
-            max_request: Size::mib(1),
-            max_response: Size::mib(1),
-            entries: 10_000,
-            memory: Size::mib(64),
-            wait: Span::from_secs(30),
-        }
-    }
-}
+use crate::store::{self as stores, Redis};
 
 /// The longest key.
 const LONGEST_KEY: usize = 255;
@@ -79,7 +34,7 @@ const LONGEST_KEY: usize = 255;
 const REQUESTS: Family = Family::counter(
     "gatehouse_idempotency_total",
     &["policy", "outcome"],
-    "Requests with an idempotency key: `first`, `stored` (its answer), `replayed`, `joined` (waited for the first), `conflict`, `full`.",
+    "Requests with an idempotency key: `first`, `stored` (its answer), `replayed`, `joined` (waited for the first), `in_progress` (did not), `conflict`, `full`, `unavailable` (the store did not answer).",
 );
 const EVICTED: Family = Family::counter(
     "gatehouse_idempotency_evictions_total",
@@ -91,7 +46,7 @@ impl PolicyConfig for Idempotency {
     const NAME: &'static str = "idempotency";
     const STAGE: Stage = Stage::Limit;
     const EXAMPLE: &'static str = "required: true\nttl: 24h\nmax_response: 256KiB\n";
-    const METRICS: &'static [Family] = &[REQUESTS, EVICTED];
+    const METRICS: &'static [Family] = &[REQUESTS, EVICTED, stores::UP, stores::COMMANDS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         if !http1::is_token(self.header.as_bytes()) {
@@ -102,6 +57,7 @@ impl PolicyConfig for Idempotency {
             let field = if self.entries == 0 { "entries" } else { "ttl" };
             return Err(cx.error(field, "nothing would be kept; expected more than nothing"));
         }
+        let shared = self.shared(cx)?;
         let identity = cx.identity.clone();
         let evicted = cx.tally(&EVICTED, &[&identity]);
         let shape = format!("{} {} {} {}", self.header, self.ttl, self.entries, self.memory);
@@ -126,9 +82,45 @@ impl PolicyConfig for Idempotency {
             joined: count("joined"),
             conflict: count("conflict"),
             full: count("full"),
+            in_progress: count("in_progress"),
+            unavailable: count("unavailable"),
+            has_store: self.store.is_some(),
+            shared,
+            on_failure: self.on_failure,
         }))
     }
 }
+
+impl Idempotency {
+    /// The answers that gateways share. None if they do not, or if the document is only checked.
+    #[allow(clippy::result_large_err, reason = "runs once a plan")]
+    fn shared(&self, cx: &Compile<'_>) -> Result<Option<Shared>, Diagnostic> {
+        let Some(name) = &self.store else {
+            if self.on_failure != OnFailure::default() {
+                let message = "only one with a `store` has it; take it out, or name one of `stores`";
+                return Err(cx.error("on_failure", message));
+            }
+            return Ok(None);
+        };
+        if self.lease.get() < Duration::from_secs(1) {
+            let message = "a claim has to outlive a pause of the gateway; expected at least `1s`";
+            return Err(cx.error("lease", message));
+        }
+        let store = Redis::named(cx, "store", name)?;
+        Ok(cx.background.map(|background| Shared {
+            store,
+            background: background.clone(),
+            scope: cx.identity.as_str().into(),
+            ttl: self.ttl.get(),
+            lease: self.lease.get(),
+            late: cx.state::<Late>("", Late::default).0.clone(),
+        }))
+    }
+}
+
+/// How many answers wait for the store to come back.
+#[derive(Default)]
+struct Late(Arc<AtomicUsize>);
 
 struct Kept(Arc<Store>);
 
@@ -146,6 +138,18 @@ struct Once {
     joined: Arc<Tally>,
     conflict: Arc<Tally>,
     full: Arc<Tally>,
+    in_progress: Arc<Tally>,
+    unavailable: Arc<Tally>,
+    has_store: bool,
+    shared: Option<Shared>,
+    on_failure: OnFailure,
+}
+
+/// What the first request has to answer for.
+struct Turn {
+    owner: Owner,
+    lease: Option<Lease>,
+    request: Digest,
 }
 
 impl Once {
@@ -157,19 +161,25 @@ impl Once {
             return Ok(None);
         }
         let bad = |why: String| Err(Failure::new(Code::BadRequest).safe_detail(why).close(false));
-        let Some(key) = head
-            .headers
-            .find(self.header.as_bytes())
-            .filter(|key| !key.is_empty())
-        else {
+        let mut keys = head.headers.find_all(self.header.as_bytes());
+        let Some(key) = keys.next() else {
             if self.required {
                 return bad(format!("the field `{}` is missing", self.header));
             }
             return Ok(None);
         };
-        if key.len() > LONGEST_KEY {
+        if keys.next().is_some() {
+            return bad(format!("the field `{}` is there more than once", self.header));
+        }
+        if key.is_empty() || key.len() > LONGEST_KEY {
             return bad(format!(
-                "the field `{}` has more than {LONGEST_KEY} bytes",
+                "the field `{}` is empty or has more than {LONGEST_KEY} bytes",
+                self.header
+            ));
+        }
+        if !key.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            return bad(format!(
+                "the field `{}` has other than visible ASCII",
                 self.header
             ));
         }
@@ -203,24 +213,26 @@ impl Once {
             .await?;
         let head = &ex.request.head;
         let query = head.query().unwrap_or_default();
+        let form = [Known::ContentType, Known::ContentEncoding]
+            .map(|name| head.headers.all(name).collect::<Vec<_>>().join(&b'\n'));
+        let [kind, coding] = &form;
         let request = digest_of(&[
             head.method.as_str().as_bytes(),
             ex.path().as_bytes(),
             query.as_bytes(),
+            kind,
+            coding,
             &body,
         ]);
         let mut has_waited = false;
         loop {
             match self.store.find(key, request, ex.now()) {
-                Found::First(owner) => {
-                    self.first.count(ex);
-                    ex.keep(owner);
-                    return Ok(Verdict::Continue);
-                }
+                Found::First(owner) => return self.first(ex, key, request, owner).await,
                 Found::Here(stored) => {
                     if has_waited { &self.joined } else { &self.replayed }.count(ex);
                     return Ok(Verdict::Respond(Box::new(replay(&stored))));
                 }
+                Found::UnderWay(_) if self.wait.is_zero() => return Err(self.in_progress(ex)),
                 Found::UnderWay(mut arrival) => {
                     has_waited = true;
                     // What did not fit into the store is still given to those who wait.
@@ -233,10 +245,7 @@ impl Once {
                         }
                         // The first ended without an answer worth keeping: this one is the next.
                         Ok(Err(_)) => {}
-                        Err(_) => {
-                            let why = "the first request with this idempotency key is still under way";
-                            return Err(Failure::new(Code::DeadlineExceeded).safe_detail(why));
-                        }
+                        Err(_) => return Err(self.in_progress(ex)),
                     }
                 }
                 Found::Other => {
@@ -252,8 +261,56 @@ impl Once {
         }
     }
 
+    fn in_progress(&self, ex: &Exchange) -> Failure {
+        self.in_progress.count(ex);
+        Failure::new(Code::IdempotencyInProgress).header("retry-after", "1")
+    }
+
+    /// The first request here: others may be at it elsewhere.
+    async fn first(&self, ex: &mut Exchange, key: Digest, request: Digest, owner: Owner) -> Outcome {
+        let mut lease = None;
+        if self.has_store {
+            let claimed = match &self.shared {
+                Some(shared) => shared.claim(&key, &request, self.wait).await.ok(),
+                None => None,
+            };
+            match claimed {
+                Some((Claimed::Ours(ours), _)) => lease = Some(ours),
+                Some((Claimed::Here(stored), has_waited)) => {
+                    if has_waited { &self.joined } else { &self.replayed }.count(ex);
+                    let response = replay(&stored);
+                    // From now on it is known here as well.
+                    owner.answer(stored, ex.now());
+                    return Ok(Verdict::Respond(Box::new(response)));
+                }
+                Some((Claimed::UnderWay, _)) => return Err(self.in_progress(ex)),
+                Some((Claimed::Other, _)) => {
+                    self.conflict.count(ex);
+                    return Err(Failure::new(Code::IdempotencyKeyReused));
+                }
+                None => {
+                    self.unavailable.count(ex);
+                    if self.on_failure == OnFailure::Closed {
+                        let failure = Failure::new(Code::Overloaded).header("retry-after", "1");
+                        return Err(failure.detail("the store of idempotency keys does not answer"));
+                    }
+                }
+            }
+        }
+        self.first.count(ex);
+        ex.keep(Turn {
+            owner,
+            lease,
+            request,
+        });
+        Ok(Verdict::Continue)
+    }
+
     /// Reads the answer whole, stores it, and lets it go on.
-    async fn store(&self, ex: &mut Exchange, response: &mut Response, owner: Owner) -> Outcome {
+    async fn store(&self, ex: &mut Exchange, response: &mut Response, turn: Turn) -> Outcome {
+        if is_endless(&response.head.headers) {
+            return Ok(Verdict::Continue);
+        }
         let body = &mut response.body;
         if body
             .exact_len()
@@ -294,20 +351,30 @@ impl Once {
             .headers
             .iter()
             .filter(|field| !is_of_one_answer(field.name));
-        owner.answer(
-            Stored {
-                status: response.head.status,
-                headers: fields
-                    .map(|field| (field.name.into(), field.value.into()))
-                    .collect(),
-                body: whole.clone(),
-            },
-            ex.now(),
-        );
+        let stored = Stored {
+            status: response.head.status,
+            headers: fields
+                .map(|field| (field.name.into(), field.value.into()))
+                .collect(),
+            body: whole.clone(),
+        };
+        if let Some(lease) = turn.lease {
+            lease.answer(&turn.request, &stored).await;
+        }
+        turn.owner.answer(stored, ex.now());
         self.stored.count(ex);
         response.body = whole.into();
         Ok(Verdict::Continue)
     }
+}
+
+/// Whether the answer is a stream of events, which must not be waited for.
+fn is_endless(fields: &http1::Headers) -> bool {
+    let mut kinds = fields.all(Known::ContentType);
+    kinds.any(|kind| {
+        let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
 }
 
 /// Fields that belong to one connection or to one answer, or that say where it ends.
@@ -361,54 +428,11 @@ impl Policy for Once {
     }
 
     fn on_response<'a>(&'a self, ex: &'a mut Exchange, response: &'a mut Response) -> Step<'a> {
-        match ex.kept::<Owner>() {
-            Some(owner) if is_final(response.head.status) && !ex.has_failed() => {
-                Step::wait(self.store(ex, response, owner))
+        match ex.kept::<Turn>() {
+            Some(turn) if is_final(response.head.status) && !ex.has_failed() => {
+                Step::wait(self.store(ex, response, turn))
             }
             _ => Step::CONTINUE,
         }
-    }
-}
-
-/// A body of which the start was read already.
-struct Rejoined {
-    start: Bytes,
-    rest: Body,
-}
-
-impl Source for Rejoined {
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
-        if !self.start.is_empty() {
-            return Poll::Ready(Ok(true));
-        }
-        self.rest.poll_more(cx)
-    }
-
-    fn data(&self) -> &[u8] {
-        if self.start.is_empty() {
-            self.rest.data()
-        } else {
-            &self.start
-        }
-    }
-
-    fn consume(&mut self, n: usize) {
-        if self.start.is_empty() {
-            self.rest.consume(n);
-        } else {
-            self.start.advance(n.min(self.start.len()));
-        }
-    }
-
-    fn exact_len(&self) -> Option<u64> {
-        Some(self.rest.exact_len()? + self.start.len() as u64)
-    }
-
-    fn is_finished(&self) -> bool {
-        self.start.is_empty() && self.rest.is_finished()
-    }
-
-    fn trailers(&self) -> Option<&Headers> {
-        self.rest.trailers()
     }
 }

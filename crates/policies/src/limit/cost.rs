@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use gatehouse_core::config::Template;
-use gatehouse_core::exchange::Exchange;
+use gatehouse_core::config::{Diagnostic, Template};
+use gatehouse_core::exchange::{Exchange, Response};
+use gatehouse_core::policy::Compile;
+use gatehouse_http1 as http1;
+use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
-use serde::ser::{Serialize, Serializer};
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
 
 /// What a request uses of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,87 @@ impl Cost {
                 None => 1,
             },
         }
+    }
+}
+
+/// What a request is found to have cost once it is answered. It takes the place of `cost`, which is what a request has to
+/// have left to be let in: more is counted even beyond the limit, so that the next ones are refused; less is given back, but
+/// not to a window that is over. What the answer itself says of the limit is from before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FinalCost {
+    /// A field of the service's answer that says it: a whole number. It is taken off the answer.
+    pub header: Option<String>,
+    /// What an answer without that field costs, by its status: `404` or `5xx`. Others cost what `cost` says.
+    pub status: IndexMap<String, u64>,
+}
+
+impl FinalCost {
+    /// Makes what the settings say.
+    #[allow(clippy::result_large_err, reason = "runs once a plan")]
+    pub fn compile(self, cx: &Compile<'_>) -> Result<Settlement, Diagnostic> {
+        if let Some(name) = self
+            .header
+            .as_ref()
+            .filter(|name| !http1::is_token(name.as_bytes()))
+        {
+            let message = format!("`{name}` cannot be the name of a header field");
+            return Err(cx.error("final_cost.header", message));
+        }
+        if self.header.is_none() && self.status.is_empty() {
+            let message = "nothing says what was used; write `header`, `status` or both";
+            return Err(cx.error("final_cost", message));
+        }
+        let mut by_status = Vec::with_capacity(self.status.len());
+        for (written, cost) in &self.status {
+            let range = match written.strip_suffix("xx") {
+                Some(class) => class
+                    .parse()
+                    .ok()
+                    .map(|class: u16| (class.saturating_mul(100), 99)),
+                None => written.parse().ok().map(|status| (status, 0)),
+            };
+            let range = range.filter(|(first, _)| (100..600).contains(first));
+            let Some((first, more)) = range else {
+                let message = format!("`{written}` is no status; expected such as `404` or `5xx`");
+                return Err(cx.error(&format!("final_cost.status.{written}"), message));
+            };
+            by_status.push((first, first + more, *cost));
+        }
+        // One status says more than a hundred of them.
+        by_status.sort_by_key(|(first, last, _)| last - first);
+        Ok(Settlement {
+            header: self.header.map(String::into_boxed_str),
+            by_status: by_status.into(),
+        })
+    }
+}
+
+/// Finds out what a request has cost.
+pub struct Settlement {
+    header: Option<Box<str>>,
+    by_status: Box<[(u16, u16, u64)]>,
+}
+
+impl Settlement {
+    /// The cost by the answer, if it says any.
+    pub fn of(&self, response: &mut Response) -> Option<u64> {
+        let status = response.head.status;
+        let said = self.header.as_ref().and_then(|name| {
+            let fields = response.headers_mut();
+            let said = fields.find(name.as_bytes()).and_then(|value| {
+                let text = str::from_utf8(value).ok()?.trim();
+                let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+                is_number.then(|| text.parse().unwrap_or(u64::MAX))
+            });
+            fields.remove_name(name.as_bytes());
+            said
+        });
+        said.or_else(|| {
+            let mut known = self.by_status.iter();
+            let found = known.find(|(first, last, _)| (*first..=*last).contains(&status));
+            found.map(|(_, _, cost)| *cost)
+        })
     }
 }
 

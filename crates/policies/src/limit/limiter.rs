@@ -13,7 +13,7 @@ use gatehouse_core::telemetry::metrics::{Family, Tally};
 use indexmap::IndexMap;
 
 use super::calendar::Calendar;
-use super::cost::number;
+use super::cost::{Settlement, number};
 use super::leases::Leased;
 use super::rules::RuleSet;
 use super::shared::{OnFailure, Shared};
@@ -32,6 +32,8 @@ pub struct Limiter {
     pub tier: Option<Template>,
     pub limit_from: Option<Template>,
     pub cost: Cost,
+    /// What an answer says of the cost.
+    pub final_cost: Option<Settlement>,
     pub shadow: bool,
     pub headers: LimitHeaders,
     pub outcomes: Outcomes,
@@ -71,8 +73,18 @@ struct Asked {
     limit: Option<u64>,
 }
 
+/// What was used, until the answer says what it was worth.
+struct Used {
+    key: Vec<u8>,
+    cost: u64,
+    at: Instant,
+    /// Whether it was counted in the store.
+    in_store: bool,
+}
+
 /// What the answer says of the limit.
 struct Shown {
+    used: Option<Used>,
     decision: Decision,
     tier: Option<usize>,
     limit: Option<u64>,
@@ -121,31 +133,31 @@ impl Limiter {
         let mut own = [NO_RULE; MOST_RULES];
         let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
         let decision = self.meters.count(&asked.key, rules, asked.cost, now());
-        self.conclude(ex, &asked, &decision)
+        self.conclude(ex, asked, &decision, false)
     }
 
     /// Decides with other gateways. What this one may give out by itself it does at once.
     fn decide_together<'a>(&'a self, shared: &'a Shared, ex: &'a mut Exchange) -> Step<'a> {
         let asked = self.ask(ex);
         let ahead = match shared.leased(&asked.key, asked.cost, now()) {
-            Leased::Decided(decision) => return self.conclude(ex, &asked, &decision).into(),
+            Leased::Decided(decision) => return self.conclude(ex, asked, &decision, true).into(),
             Leased::Ask { ahead } => ahead,
         };
         if !shared.is_up() {
-            return self.decide_alone(shared, ex, &asked).into();
+            return self.decide_alone(shared, ex, asked).into();
         }
         Step::wait(async move {
             let mut own = [NO_RULE; MOST_RULES];
             let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
             match shared.count(&asked.key, rules, asked.cost, ahead, now()).await {
-                Ok(decision) => self.conclude(ex, &asked, &decision),
-                Err(_) => self.decide_alone(shared, ex, &asked),
+                Ok(decision) => self.conclude(ex, asked, &decision, true),
+                Err(_) => self.decide_alone(shared, ex, asked),
             }
         })
     }
 
     /// Decides while the store does not answer.
-    fn decide_alone(&self, shared: &Shared, ex: &mut Exchange, asked: &Asked) -> Outcome {
+    fn decide_alone(&self, shared: &Shared, ex: &mut Exchange, asked: Asked) -> Outcome {
         shared.without.count(ex);
         match shared.on_failure {
             OnFailure::Open => Ok(Verdict::Continue),
@@ -160,7 +172,7 @@ impl Limiter {
                 let mut share = [NO_RULE; MOST_RULES];
                 let rules = shared.share(rules, &mut share);
                 let decision = self.meters.count(&asked.key, rules, asked.cost, now());
-                self.conclude(ex, asked, &decision)
+                self.conclude(ex, asked, &decision, false)
             }
         }
     }
@@ -205,7 +217,21 @@ impl Limiter {
         own.get(..rules.len()).unwrap_or_default()
     }
 
-    fn conclude(&self, ex: &mut Exchange, asked: &Asked, decision: &Decision) -> Outcome {
+    fn conclude(&self, ex: &mut Exchange, asked: Asked, decision: &Decision, in_store: bool) -> Outcome {
+        if self.headers.any() || self.warn.is_some() || self.final_cost.is_some() {
+            let is_settled = self.final_cost.is_some() && decision.admitted;
+            ex.keep(Shown {
+                used: is_settled.then(|| Used {
+                    key: asked.key,
+                    cost: asked.cost,
+                    at: now(),
+                    in_store,
+                }),
+                decision: *decision,
+                tier: asked.tier,
+                limit: asked.limit,
+            });
+        }
         if self.shadow {
             let outcome = if decision.admitted {
                 &self.outcomes.allowed
@@ -214,13 +240,6 @@ impl Limiter {
             };
             outcome.count(ex);
             return Ok(Verdict::Continue);
-        }
-        if self.headers.any() || self.warn.is_some() {
-            ex.keep(Shown {
-                decision: *decision,
-                tier: asked.tier,
-                limit: asked.limit,
-            });
         }
         if decision.admitted {
             self.outcomes.allowed.count(ex);
@@ -232,8 +251,36 @@ impl Limiter {
         Err(show::refusal(failure, self.headers, decision.reports(), names))
     }
 
+    /// Counts what the answer says it cost in the place of what was counted before.
+    fn settle(
+        &self,
+        ex: &Exchange,
+        response: &mut Response,
+        used: Option<Used>,
+        tier: Option<usize>,
+        limit: Option<u64>,
+    ) {
+        let Some(cost) = self.final_cost.as_ref().and_then(|last| last.of(response)) else {
+            return;
+        };
+        let Some(used) = used.filter(|used| used.cost != cost) else {
+            return;
+        };
+        let mut own = [NO_RULE; MOST_RULES];
+        let rules = self.rules(ex, tier, limit, &mut own);
+        match &self.shared {
+            Some(shared) if used.in_store => {
+                shared.settle(&used.key, rules, used.cost, cost, used.at.elapsed());
+            }
+            _ => self
+                .meters
+                .settle(&used.key, rules, used.cost, cost, used.at, now()),
+        }
+    }
+
     fn show(&self, ex: &mut Exchange, response: &mut Response) {
         let Some(Shown {
+            used,
             decision,
             tier,
             limit,
@@ -241,6 +288,10 @@ impl Limiter {
         else {
             return;
         };
+        self.settle(ex, response, used, tier, limit);
+        if self.shadow {
+            return;
+        }
         let set = self.set(tier);
         let mut own = [NO_RULE; MOST_RULES];
         let rules = self.rules(ex, tier, limit, &mut own);

@@ -17,7 +17,7 @@ mod show;
 
 pub use calendar::Period;
 pub use concurrency::Concurrency;
-pub use cost::Cost;
+pub use cost::{Cost, FinalCost};
 pub use key::Keys;
 pub use quota::Quota;
 pub use rate_limit::RateLimit;

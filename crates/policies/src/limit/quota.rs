@@ -16,7 +16,7 @@ use super::calendar::{Calendar, Period};
 use super::limiter::{Limiter, Outcomes};
 use super::rules::RuleSet;
 use super::shared::{Mode, OnFailure, Shared, Sharing};
-use super::{Cost, Keys, LimitHeaders, show};
+use super::{Cost, FinalCost, Keys, LimitHeaders, show};
 
 /// Limits how much a client may use in an hour, a day, a week or a month of the calendar.
 ///
@@ -64,6 +64,9 @@ pub struct Quota {
     /// says 0 is free.
     #[serde(default)]
     pub cost: Cost,
+    /// What the answer says a request has cost, such as tokens of a language model. Absent: what `cost` says.
+    #[serde(default)]
+    pub final_cost: Option<FinalCost>,
     /// From so many percent on, callers are warned. 100 warns nobody.
     #[serde(default = "Quota::warn_at")]
     #[schemars(range(min = 1, max = 100))]
@@ -194,6 +197,10 @@ impl PolicyConfig for Quota {
             tier: self.tier,
             limit_from: self.limit_from,
             cost: self.cost,
+            final_cost: match self.final_cost {
+                Some(last) => Some(last.compile(cx)?),
+                None => None,
+            },
             shadow: self.shadow,
             headers: self.headers,
             outcomes: Outcomes::new(cx, &OUTCOMES, &label),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::limiter::{self, Limiter};
 use super::rules::{self, Algorithm, RuleSet, Tier, WindowLimit};
 use super::shared::{Mode, OnFailure, Shared, Sharing, WITHOUT};
-use super::{Cost, Keys, LimitHeaders};
+use super::{Cost, FinalCost, Keys, LimitHeaders};
 use crate::store;
 
 /// Limits how many requests a client may make in a window of time.
@@ -70,6 +70,9 @@ pub struct RateLimit {
     /// costs 1; what says 0 is free.
     #[serde(default)]
     pub cost: Cost,
+    /// What the answer says a request has cost, such as tokens of a language model. Absent: what `cost` says.
+    #[serde(default)]
+    pub final_cost: Option<FinalCost>,
     /// Counts and lets through: what would be refused is counted in the metric as `shadow`, and nobody is told.
     #[serde(default)]
     pub shadow: bool,
@@ -184,6 +187,10 @@ impl PolicyConfig for RateLimit {
             tier: self.tier,
             limit_from: self.limit_from,
             cost: self.cost,
+            final_cost: match self.final_cost {
+                Some(last) => Some(last.compile(cx)?),
+                None => None,
+            },
             shadow: self.shadow,
             headers: self.headers,
             outcomes: limiter::Outcomes::new(cx, &OUTCOMES, &label),

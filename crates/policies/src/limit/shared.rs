@@ -12,6 +12,7 @@ use gatehouse_core::state::meter::{Decision, MOST_RULES, Rule};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::leases::{Leased, Leases};
 use crate::store::{self, Redis, Unavailable};
@@ -79,6 +80,7 @@ pub struct Shared {
     scope: Box<str>,
     nodes: u64,
     leases: Option<Arc<Leases>>,
+    background: Option<Handle>,
     /// What happens while the store does not answer.
     pub on_failure: OnFailure,
     /// Counts that.
@@ -108,6 +110,7 @@ impl Shared {
             scope: cx.identity.as_str().into(),
             nodes: u64::from(written.nodes.get()),
             leases: (written.mode == Mode::Approximate).then(leases),
+            background: cx.background.cloned(),
             on_failure: written.on_failure,
             without: cx.tally(&WITHOUT, &[label, written.on_failure.name()]),
         }))
@@ -160,6 +163,24 @@ impl Shared {
             leases.keep(key, taken.saturating_sub(cost), lasts, &decision, now);
         }
         Ok(decision)
+    }
+
+    /// Puts the final cost in the place of what a request used, beside the traffic. What the store does not take is lost.
+    pub fn settle(&self, key: &[u8], rules: &[Rule], used: u64, cost: u64, ago: Duration) {
+        let Some(background) = self.background.clone() else {
+            return;
+        };
+        let (store, name, rules) = (self.store.clone(), self.name(key), rules.to_vec());
+        // The store bounds how many are under way, and each of them in time.
+        background.spawn(async move {
+            let asked = store::Asked {
+                key: &name,
+                rules: &rules,
+                cost,
+                most: 0,
+            };
+            let _ = store.recount(&asked, used, ago).await;
+        });
     }
 
     /// The rules for a gateway that is alone with its share.

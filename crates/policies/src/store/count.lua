@@ -1,5 +1,6 @@
 -- One decision: all rules of a key together, on the time of this server. Times are in microseconds.
 -- ARGV: the cost, the most that is taken if there is room, the number of rules, and for each of them six values.
+-- With two values more, what was used before is settled, and nothing returned.
 -- Returns what was taken, and for each rule what is left, when nothing counts any more, and how long to wait.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -59,6 +60,26 @@ for i = 1, count do
   rule.start, rule.previous, rule.current = start, previous, current
   rules[i] = rule
   room = min(room, rule.left)
+end
+
+-- The final cost of what was used before. ARGV behind the rules: what was used, and how long ago.
+local settled = ARGV[4 + 6 * count]
+if settled then
+  local more, ago, kept, lasts = cost - tonumber(settled), tonumber(ARGV[5 + 6 * count]), {}, 0
+  for _, rule in ipairs(rules) do
+    if rule.kind == 'b' then
+      -- What has come back by itself in the meantime is not given back again.
+      if more < 0 then more = min(0, more + ago * rule.limit / rule.window) end
+      rule.previous = max(0, rule.previous + more)
+      lasts = max(lasts, ceil(rule.previous * rule.window / rule.limit))
+    else
+      if more >= 0 or rule.start <= now - ago then rule.current = max(0, rule.current + more) end
+      lasts = max(lasts, rule.kind == 's' and 2 * rule.window or rule.to - now)
+    end
+    kept[#kept + 1] = string.format('%.17g %.17g %.17g', rule.start, rule.previous, rule.current)
+  end
+  redis.call('SET', KEYS[1], table.concat(kept, ' '), 'PX', ceil(lasts / 1000) + 1000)
+  return {}
 end
 
 local taken = 0

@@ -25,6 +25,16 @@ pub struct Asked<'a> {
 impl Redis {
     /// Uses `cost` of every rule's limit if each has that much left: what was taken, and what each rule says.
     pub async fn count(&self, asked: &Asked<'_>) -> Result<(u64, Decision), Unavailable> {
+        let answer = self.ask(self.call(asked, None)).await?;
+        decision(&answer, asked.rules.len()).ok_or(Unavailable::Refused)
+    }
+
+    /// Puts `cost` in the place of what was used that long ago.
+    pub async fn recount(&self, asked: &Asked<'_>, used: u64, ago: Duration) -> Result<(), Unavailable> {
+        self.ask(self.call(asked, Some((used, ago)))).await.map(drop)
+    }
+
+    fn call(&self, asked: &Asked<'_>, settled: Option<(u64, Duration)>) -> Call {
         let key = format!("{}{}", self.prefix, asked.key).into_bytes();
         let mut arguments = Vec::with_capacity(3 + 6 * asked.rules.len());
         let mut add = |number: u64| arguments.push(number.to_string().into_bytes());
@@ -48,15 +58,15 @@ impl Redis {
             let numbers = std::iter::once(rule.limit).chain(numbers);
             arguments.extend(numbers.map(|number| number.to_string().into_bytes()));
         }
-        let script = self.counter.clone();
-        let answer = self
-            .ask(Call::Script {
-                script,
-                key,
-                arguments,
-            })
-            .await?;
-        decision(&answer, asked.rules.len()).ok_or(Unavailable::Refused)
+        if let Some((used, ago)) = settled {
+            let ago = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
+            arguments.extend([used, ago].map(|number| number.to_string().into_bytes()));
+        }
+        Call::Script {
+            script: self.counter.clone(),
+            key,
+            arguments,
+        }
     }
 }
 

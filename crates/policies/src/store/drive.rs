@@ -38,6 +38,7 @@ pub(super) async fn drive(target: Target, shared: Arc<Shared>, mut jobs: mpsc::R
         match timeout(CONNECT.max(pace.timeout) * 2, target.connect()).await {
             Ok(Ok(connection)) => {
                 shared.set_up(true);
+                shared.settled.send_replace(true);
                 tracing::info!(store = &*shared.name, "store answers");
                 let Some(why) = serve(connection, &shared, &mut jobs, &pace).await else {
                     return;
@@ -53,6 +54,7 @@ pub(super) async fn drive(target: Target, shared: Arc<Shared>, mut jobs: mpsc::R
             Ok(Err(error)) => warn_once(&mut told, &shared, &error.to_string()),
             Err(_) => warn_once(&mut told, &shared, "no connection in time"),
         }
+        shared.settled.send_replace(true);
         // What was asked while nobody knew.
         while let Ok(job) = jobs.try_recv() {
             let _ = job.answer.send(Err(Unavailable::Down));

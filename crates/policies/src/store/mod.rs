@@ -20,9 +20,9 @@ use gatehouse_core::policy::Compile;
 use gatehouse_core::state::Task;
 use gatehouse_core::telemetry::metrics::{Count, Family, Tally};
 use redis::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use connect::Target;
+use connect::{CONNECT, Target};
 pub use count::Asked;
 
 /// Whether stores answer.
@@ -92,6 +92,7 @@ pub struct Redis {
     jobs: mpsc::Sender<Job>,
     shared: Arc<Shared>,
     counter: Arc<Script>,
+    swapper: Arc<Script>,
     _task: Option<Task>,
 }
 
@@ -99,6 +100,8 @@ pub struct Redis {
 struct Shared {
     name: Box<str>,
     is_up: AtomicBool,
+    /// Whether the first attempt to reach it has ended.
+    settled: watch::Sender<bool>,
     pending: AtomicU32,
     up: Arc<Count>,
     answered: Arc<Tally>,
@@ -137,6 +140,7 @@ impl Redis {
             let shared = Arc::new(Shared {
                 name: name.into(),
                 is_up: AtomicBool::new(false),
+                settled: watch::Sender::new(false),
                 pending: AtomicU32::new(0),
                 up: cx.gauge(&UP, &[name]),
                 answered: tally("answered"),
@@ -162,6 +166,7 @@ impl Redis {
                 jobs,
                 shared,
                 counter: Arc::new(Script::new(count::SOURCE)),
+                swapper: Arc::new(Script::new(values::SWAP)),
                 _task: cx.background.map(|handle| Task::spawn(handle, driven)),
             }
         }))
@@ -170,6 +175,19 @@ impl Redis {
     /// Whether it is worth asking.
     pub fn is_up(&self) -> bool {
         self.shared.is_up.load(Relaxed)
+    }
+
+    /// Whether it is known if it answers: not in the first moments after the start.
+    pub fn is_settled(&self) -> bool {
+        *self.shared.settled.borrow()
+    }
+
+    /// Waits until that is known, no longer than a connection may take.
+    pub async fn settle(&self) {
+        if !self.is_settled() {
+            let mut settled = self.shared.settled.subscribe();
+            let _ = tokio::time::timeout(CONNECT * 2, settled.wait_for(|is| *is)).await;
+        }
     }
 
     /// Asks and waits, no longer than the timeout.

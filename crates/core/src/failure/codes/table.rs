@@ -47,7 +47,7 @@ const fn retried(row: Row, retry: Retry) -> Row {
     Row { retry, ..row }
 }
 
-pub(super) const TABLE: [Row; 40] = [
+pub(super) const TABLE: [Row; 41] = [
     closing(row(
         Code::BadRequest,
         "bad_request",
@@ -258,9 +258,19 @@ pub(super) const TABLE: [Row; 40] = [
         422,
         Fault::Client,
         "the idempotency key was used for another request",
-        "The caller sent an `Idempotency-Key` that it has used before, with another method, target or body. \
+        "The caller sent an `Idempotency-Key` that it has used before, with another method, target, type or body. \
          Nothing was done.",
         "Use a new key for each new request, and the same key only to send the very same request again.",
+    ),
+    row(
+        Code::IdempotencyInProgress,
+        "idempotency_in_progress",
+        409,
+        Fault::Client,
+        "the first request with this idempotency key is still under way",
+        "The caller sent an `Idempotency-Key` again while the first request with it had no answer yet, and waited for it \
+         as long as `idempotency.wait` says. Nothing was done twice.",
+        "Send the same request again a little later.",
     ),
     closing(row(
         Code::ClientGone,

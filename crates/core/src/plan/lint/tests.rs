@@ -106,8 +106,20 @@ fn doubtful_things_are_said() {
             "routes.a.policies[0].rate_limit: `rate_limit` is keyed by consumer",
         ),
         (
-            "policies: [ access: {} ]\nroutes: { a: { match: {}, reply: {} } }",
+            "policies: [ access: { scopes: { any: [ a ] } } ]\nroutes: { a: { match: {}, reply: {} } }",
             "policies[0].access: `access` judges the consumer",
+        ),
+        (
+            "policies: [ access: { conditions: { a: 'consumer.tier != request.path' } } ]\nroutes: { a: { match: {}, reply: {} } }",
+            "policies[0].access: `access` judges the consumer",
+        ),
+        (
+            "consumers: { a: { groups: [ g ] } }\nroutes: { a: { match: {}, policies: [ key_auth: {}, access: { groups: { any: [ g, h ] } } ], reply: {} } }",
+            "routes.a.policies[1].access.groups.any: no consumer is in the group `h`",
+        ),
+        (
+            "consumers: { a: { tier: t, groups: [ g ] } }\nroutes: { a: { match: {}, policies: [ rate_limit: { tiers: { t: {}, g: {}, u: {} } } ], reply: {} } }",
+            "routes.a.policies[0].rate_limit.tiers.u: no consumer has the tier `u`",
         ),
         (
             "policies: [ key_auth: {} ]\nroutes: { a: { match: {}, policies: [ cors: {} ], reply: {} } }",

@@ -133,6 +133,22 @@ impl Cell {
         }
     }
 
+    /// Puts the final cost in the place of what was used `then`. More is used whether there is room or not; less is given
+    /// back only where it still counts.
+    pub(super) fn settle(&mut self, rule: &Rule, used: u64, cost: u64, then: u64, now: u64) {
+        let Some(back) = used.checked_sub(cost).filter(|back| *back > 0) else {
+            return self.take(rule, cost.saturating_sub(used));
+        };
+        if rule.algorithm == Algorithm::TokenBucket {
+            // What has come back by itself in the meantime is not given back again.
+            let faded = wide(now.saturating_sub(then), rule.limit);
+            let back = wide(back, rule.window).saturating_sub(faded) / u128::from(rule.limit.max(1));
+            self.start = self.start.saturating_sub(narrow(back));
+        } else if self.start <= then {
+            self.current = self.current.saturating_sub(back);
+        }
+    }
+
     /// What to say of it.
     pub(super) fn report(&self, rule: &Rule, fits: bool, cost: u64, now: u64) -> Report {
         let (remaining, resets_in, wait) = match rule.algorithm {
@@ -236,4 +252,47 @@ fn wide(a: u64, b: u64) -> u128 {
 
 fn narrow(n: u128) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_final_cost_takes_the_place_of_what_was_used() {
+        let window = 10_000_000_000;
+        for algorithm in [
+            Algorithm::SlidingWindow,
+            Algorithm::FixedWindow,
+            Algorithm::TokenBucket,
+        ] {
+            let rule = Rule {
+                algorithm,
+                limit: 10,
+                window,
+                burst: 10,
+            };
+            // At the beginning of a window of the clock.
+            let (at, second) = (1_000 * window, 1_000_000_000);
+            let left = |cell: &Cell, now| cell.report(&rule, true, 0, now).remaining;
+            let mut cell = Cell::default();
+            cell.turn(&rule, at);
+            cell.take(&rule, 4);
+            cell.settle(&rule, 4, 9, at, at);
+            assert_eq!(left(&cell, at), 1, "{algorithm:?}: more");
+            cell.settle(&rule, 9, 2, at, at);
+            assert_eq!(left(&cell, at), 8, "{algorithm:?}: less");
+            cell.settle(&rule, 2, 30, at, at);
+            assert!(!cell.fits(&rule, 1, at), "{algorithm:?}: more than there is");
+            // What was used long ago is not given back to what was used since.
+            let mut cell = Cell::default();
+            cell.turn(&rule, at);
+            cell.take(&rule, 8);
+            let later = at + 2 * window + second;
+            cell.turn(&rule, later);
+            cell.take(&rule, 5);
+            cell.settle(&rule, 8, 0, at, later);
+            assert_eq!(left(&cell, later), 5, "{algorithm:?}: too late");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 mod attacks;
 mod keys;
-mod tokens;
+pub(crate) mod tokens;
 
 use gatehouse_testkit::{Client, Gateway, HttpBackend, Request, Response, client};
 use jsonwebtoken::Algorithm;

@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use super::directory::{self, Answer, Directory, LOOKUPS, Name};
 use super::{AuthConfig, Authenticator, Common, Later, Shown, refused};
 use hashing::{Fitting, Hashing};
 use users::{User, Users};
@@ -85,7 +86,7 @@ impl PolicyConfig for BasicAuth {
     const NAME: &'static str = "basic_auth";
     const STAGE: Stage = Stage::Authenticate;
     const EXAMPLE: &'static str = "realm: orders\nremember: 5m\n";
-    const METRICS: &'static [Family] = &[CHECKS];
+    const METRICS: &'static [Family] = &[CHECKS, LOOKUPS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         super::policy(self, cx)
@@ -131,6 +132,7 @@ impl AuthConfig for BasicAuth {
         let authenticator = Passwords {
             challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", self.realm),
             consumers,
+            in_store: Users::in_store(cx)?,
             file,
             decoy,
             hashing,
@@ -156,6 +158,7 @@ impl AuthConfig for BasicAuth {
 struct Passwords {
     challenge: String,
     consumers: Arc<Users>,
+    in_store: Option<Arc<Directory<User>>>,
     file: Users,
     /// What a password is compared with whose name nobody has.
     decoy: Arc<PasswordHash>,
@@ -221,7 +224,21 @@ impl Passwords {
             Ok(None) => return Ok(None),
             Err(why) => return Err(self.wrong(ex, why)),
         };
-        let user = self.find(&pair.name);
+        let mut held = None;
+        if self.find(&pair.name).is_none()
+            && let Some(store) = &self.in_store
+        {
+            let hash = store.hash([pair.name.as_bytes()]);
+            held = match store
+                .ask(hash, vec![Name::text(pair.name.clone())], ex.now())
+                .await
+            {
+                Answer::Found(user) => Some(user),
+                Answer::Missing => None,
+                Answer::Unavailable => return Err(directory::unavailable()),
+            };
+        }
+        let user = self.find(&pair.name).or(held.as_deref());
         let hash = user.map_or(&self.decoy, |user| &user.hash).clone();
         let print = user
             .zip(Option::as_ref(&self.fitting))
@@ -256,9 +273,16 @@ impl Authenticator for Passwords {
             Ok(None) => return Some(Ok(None)),
             Err(why) => return Some(Err(self.wrong(ex, why))),
         };
-        let user = self
-            .find(&pair.name)
-            .filter(|user| self.is_known(ex, &pair, user))?;
+        let held = match (self.find(&pair.name), &self.in_store) {
+            (None, Some(store)) => match store.known(store.hash([pair.name.as_bytes()]), ex.now())? {
+                Answer::Found(user) => Some(user),
+                Answer::Missing => None,
+                Answer::Unavailable => return Some(Err(directory::unavailable())),
+            },
+            _ => None,
+        };
+        let user = self.find(&pair.name).or(held.as_deref());
+        let user = user.filter(|user| self.is_known(ex, &pair, user))?;
         self.counts.known.count(ex);
         Some(Ok(Some(user.identity.clone())))
     }

@@ -5,10 +5,12 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
-use gatehouse_core::config::PasswordHash;
+use gatehouse_core::config::{CredentialSort, Diagnostic, Password, PasswordHash};
 use gatehouse_core::consumer::Consumer;
 use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::Compile;
+
+use crate::auth::directory::Directory;
 
 /// A name and what belongs to it.
 pub struct User {
@@ -50,6 +52,22 @@ impl Users {
             })
         });
         Self(users.collect())
+    }
+
+    /// Consumers in a store that have a password.
+    #[allow(clippy::result_large_err, reason = "runs once a plan")]
+    pub fn in_store(cx: &Compile<'_>) -> Result<Option<Arc<Directory<User>>>, Diagnostic> {
+        Directory::of(
+            cx,
+            CredentialSort::Passwords,
+            |consumer, credentials, wanted: &str| {
+                let mut passwords = credentials.passwords.iter();
+                let name =
+                    |password: &Password| password.username.as_deref().unwrap_or(&consumer.name) == wanted;
+                let password = passwords.find(|password| name(password))?;
+                Some(User::new(wanted, password.hash.clone(), Some(consumer)))
+            },
+        )
     }
 
     /// Those of an htpasswd file, none of which may be among `others`. Who is called as a consumer is that consumer.

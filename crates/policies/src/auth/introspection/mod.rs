@@ -21,7 +21,7 @@ use super::fetch::{self, Fetcher};
 use super::jose::LONGEST;
 use super::jwt::claims::{self, Rules, Wrong};
 use super::remember::Cache;
-use super::subjects::Subjects;
+use super::subjects::Callers;
 use super::{AuthConfig, Authentication, Authenticator, Common, Later, Shown};
 use ask::{Said, Server, Settings};
 
@@ -83,7 +83,6 @@ impl AuthConfig for Introspection {
             cx.state(&shape, || Server::start(background, settings, fetcher))
         });
         let room = usize::try_from(self.cache).unwrap_or(usize::MAX);
-        let consumers = cx.consumers;
         let of = |result| cx.tally(&COUNTED, &[result]);
         let asker = Asker {
             place: self.token,
@@ -96,10 +95,9 @@ impl AuthConfig for Introspection {
             audiences: self.audiences,
             scopes: self.scopes,
             subject: self.subject,
-            require_consumer: self.require_consumer,
             positive: self.positive.get().as_secs(),
             negative: self.negative.get().as_secs(),
-            subjects: cx.once(|| Subjects::of(consumers)),
+            callers: Callers::of(cx, <Self as AuthConfig>::NAME, self.require_consumer)?,
             cache: cx.state(&shape, || Cache::new(room)),
             server,
             known: of("known"),
@@ -141,10 +139,9 @@ struct Asker {
     audiences: Vec<String>,
     scopes: Vec<String>,
     subject: String,
-    require_consumer: bool,
     positive: u64,
     negative: u64,
-    subjects: Arc<Subjects>,
+    callers: Callers,
     cache: Arc<Cache<Known>>,
     /// None if the document is only checked.
     server: Option<Arc<Server>>,
@@ -173,18 +170,14 @@ impl Asker {
         if ex.unix_seconds() >= known.until {
             return None;
         }
-        Some(match &known.result {
+        match &known.result {
             Ok(proof) => {
+                let shown = self.callers.identify(proof, ex.now())?;
                 self.known.count(ex);
-                self.identify(proof)
+                Some(shown)
             }
-            Err(bad) => self.refuse(ex, bad),
-        })
-    }
-
-    fn identify(&self, proof: &Arc<Proof>) -> Shown {
-        self.subjects
-            .identify(<Introspection as AuthConfig>::NAME, proof, self.require_consumer)
+            Err(bad) => Some(self.refuse(ex, bad)),
+        }
     }
 
     fn refuse(&self, ex: &Exchange, bad: &Bad) -> Shown {
@@ -202,6 +195,18 @@ impl Asker {
             return Ok(None);
         };
         let hash = self.cache.hash(&token);
+        let fresh = self
+            .cache
+            .get(hash)
+            .filter(|known| ex.unix_seconds() < known.until);
+        if let Some(Known {
+            result: Ok(proof), ..
+        }) = &fresh
+        {
+            // Only whose it is has to be asked.
+            self.known.count(ex);
+            return self.callers.identify_later(proof, ex.now()).await;
+        }
         let said = match &self.server {
             Some(server) => server.ask(hash, &token).await,
             None => Some(Said::Nothing),
@@ -221,7 +226,7 @@ impl Asker {
         match &known.result {
             Ok(proof) => {
                 self.asked.count(ex);
-                self.identify(proof)
+                self.callers.identify_later(proof, ex.now()).await
             }
             Err(bad) => self.refuse(ex, bad),
         }

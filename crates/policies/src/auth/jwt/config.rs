@@ -1,5 +1,6 @@
 //! What is written of `jwt`.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use gatehouse_core::config::{Secret, Span, Template};
@@ -58,6 +59,9 @@ pub struct Jwt {
     /// watched: a change is in force as soon as it is noticed.
     #[serde(default)]
     pub revoked: Option<PathBuf>,
+    /// A stream in a Redis of what was revoked before it expired; beside the file, if there is one.
+    #[serde(default)]
+    pub revoked_in: Option<RevokedIn>,
     /// How many tokens are remembered that were good; each takes about 1 KiB. 0 remembers none.
     #[serde(default = "Jwt::many")]
     pub cache: u32,
@@ -73,6 +77,61 @@ pub struct Jwt {
     /// The consumer that callers are who show nothing. Absent: they get `401`.
     #[serde(default)]
     pub anonymous: Option<String>,
+}
+
+/// A stream in a Redis of what was revoked, which all gateways read as it grows.
+///
+/// Each entry has one of `jti`, `sub` and `kid` with its value, and `exp`: until when that counts, in seconds since 1970;
+/// the token's own `exp` is enough. The last entry of a value counts, so that one with `exp 0` takes back what was
+/// revoked. Entries past their time may be trimmed.
+///
+/// ```text
+/// XADD gatehouse:revoked * jti 5f2c exp 1790000000
+/// ```
+///
+/// What was read stays in force until its `exp`, also while the store does not answer or has lost it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedIn {
+    /// Which of `stores`.
+    pub store: String,
+    /// The key of the stream, behind the store's prefix.
+    #[serde(default = "RevokedIn::stream")]
+    pub stream: String,
+    /// How often it is looked at. At least 50ms.
+    #[serde(default = "RevokedIn::every")]
+    pub every: Span,
+    /// How many values are known at once; of more, those that would count for longest are kept.
+    #[serde(default = "RevokedIn::most")]
+    pub most: NonZeroU32,
+    /// What becomes of tokens as long as the stream has never been read to its end since the start.
+    #[serde(default)]
+    pub unread: Unread,
+}
+
+/// What becomes of tokens while nobody knows what was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unread {
+    /// They get `503` (`auth_unavailable`).
+    #[default]
+    Refuse,
+    /// They are taken as if nothing were revoked.
+    Accept,
+}
+
+impl RevokedIn {
+    fn stream() -> String {
+        "revoked".to_owned()
+    }
+
+    fn every() -> Span {
+        Span::from_millis(500)
+    }
+
+    fn most() -> NonZeroU32 {
+        NonZeroU32::MIN.saturating_add(999_999)
+    }
 }
 
 /// Who may issue tokens, and with which keys. Has exactly one of `keys` and `jwks`.

@@ -18,7 +18,7 @@ use super::{Bearer, Checker, Counts, FETCHED, FETCHES, Issuer, Jwks, Jwt, Revoke
 use crate::auth::fetch::{self, Fetcher};
 use crate::auth::jose::{Algorithm, Key, KeySet};
 use crate::auth::remember::Cache;
-use crate::auth::subjects::Subjects;
+use crate::auth::subjects::Callers;
 use crate::auth::{AuthConfig, Authenticator, Common, bearer};
 
 /// An issuer whose tokens are taken.
@@ -66,18 +66,7 @@ impl AuthConfig for Jwt {
             }
             issuers.push(trusted(issuer, &place, cx, &mut shape)?);
         }
-        let revoked = match &self.revoked {
-            None => None,
-            Some(path) => {
-                let text = cx
-                    .read(path)
-                    .map_err(|why| format!("cannot read `{}`: {why}", path.display()));
-                let text = text
-                    .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is no text".to_owned()));
-                let revoked = text.and_then(|text| Revoked::parse(&text));
-                Some(Arc::new(revoked.map_err(|why| cx.error("revoked", why))?))
-            }
-        };
+        let revoked = Revoked::compile(self.revoked.as_deref(), self.revoked_in.as_ref(), cx)?;
         let shape = format!("{:?}", shape.finish());
         let room = usize::try_from(self.cache).unwrap_or(usize::MAX);
         let bearer = Bearer {
@@ -97,11 +86,7 @@ impl AuthConfig for Jwt {
             },
             cache: cx.state(&shape, || Cache::new(room)),
             revoked,
-            subjects: {
-                let consumers = cx.consumers;
-                cx.once(|| Subjects::of(consumers))
-            },
-            require_consumer: self.require_consumer,
+            callers: Callers::of(cx, <Self as AuthConfig>::NAME, self.require_consumer)?,
             counts: Counts::of(cx),
         };
         let common = Common {

@@ -18,13 +18,14 @@ use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 
-pub use config::{Issuer, Jwks, Jwt, StaticKey};
+pub use config::{Issuer, Jwks, Jwt, RevokedIn, StaticKey, Unread};
 
 use super::bearer::{self, Found, TokenPlace};
+use super::directory::LOOKUPS;
 use super::remember::Cache;
-use super::subjects::Subjects;
+use super::subjects::Callers;
 use super::{AuthConfig, Authentication, Authenticator, Later, Shown};
-use revoked::Revoked;
+use revoked::{Judged, Revoked};
 use verify::{Checker, Refused, Verified};
 
 static TOKENS: Family = Family::counter(
@@ -53,6 +54,9 @@ impl PolicyConfig for Jwt {
         Family::counter(TOKENS.name, TOKENS.labels, TOKENS.help),
         Family::counter(FETCHES.name, FETCHES.labels, FETCHES.help),
         Family::gauge(FETCHED.name, FETCHED.labels, FETCHED.help),
+        revoked::KNOWN,
+        revoked::READ,
+        LOOKUPS,
     ];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
@@ -67,9 +71,8 @@ struct Bearer {
     challenge: String,
     checker: Checker,
     cache: Arc<Cache<Arc<Verified>>>,
-    revoked: Option<Arc<Revoked>>,
-    subjects: Arc<Subjects>,
-    require_consumer: bool,
+    revoked: Revoked,
+    callers: Callers,
     counts: Counts,
 }
 
@@ -93,48 +96,49 @@ impl Counts {
 }
 
 impl Bearer {
-    /// Looks at the token. None: keys have to be waited for.
-    fn decide(&self, ex: &Exchange, is_last: bool) -> Option<Shown> {
+    /// Looks at the token.
+    fn look(&self, ex: &Exchange, is_last: bool) -> Looked {
         let found = self.place.find(&ex.request);
         let token = match &found {
-            Found::Nothing => return Some(Ok(None)),
+            Found::Nothing => return Looked::Done(Ok(None)),
             Found::Unclear => {
                 self.counts.refused.count(ex);
-                return Some(Err(bearer::unclear(&self.challenge)));
+                return Looked::Done(Err(bearer::unclear(&self.challenge)));
             }
             Found::Token(token) => token,
         };
         let (now, moment) = (ex.unix_seconds(), ex.now());
         let hash = self.cache.hash(token);
-        if let Some(known) = self.cache.get(hash)
-            && self.checker.is_good(&known, now, moment)
-        {
-            self.counts.known.count(ex);
-            return Some(self.conclude(ex, &known));
-        }
-        match self.checker.check(token, now, moment) {
-            Ok(verified) => {
-                let verified = Arc::new(verified);
-                self.cache.put(hash, verified.clone());
-                self.counts.verified.count(ex);
-                Some(self.conclude(ex, &verified))
+        let known = self.cache.get(hash);
+        let (verified, count) = match known.filter(|known| self.checker.is_good(known, now, moment)) {
+            Some(known) => (known, &self.counts.known),
+            None => match self.checker.check(token, now, moment) {
+                Ok(verified) => {
+                    let verified = Arc::new(verified);
+                    self.cache.put(hash, verified.clone());
+                    (verified, &self.counts.verified)
+                }
+                Err(Refused::NoKeys(_) | Refused::UnknownKey(..)) if !is_last => return Looked::Keys,
+                Err(refused) => return Looked::Done(Err(self.refuse(ex, refused))),
+            },
+        };
+        // What changes while tokens are remembered is looked at each time.
+        match self.revoked.of(&verified.proof, verified.key_id.as_deref(), now) {
+            Judged::Good => {
+                count.count(ex);
+                Looked::Good(verified)
             }
-            Err(Refused::NoKeys(_) | Refused::UnknownKey(..)) if !is_last => None,
-            Err(refused) => Some(Err(self.refuse(ex, refused))),
+            Judged::Revoked(why) => {
+                self.counts.refused.count(ex);
+                Looked::Done(Err(bearer::invalid(&self.challenge, "Invalid token", why)))
+            }
+            Judged::Unknown => {
+                self.counts.unavailable.count(ex);
+                Looked::Done(Err(Failure::new(Code::AuthUnavailable)
+                    .detail("what was revoked could not be read yet: see `jwt.revoked_in`")
+                    .header("retry-after", "1")))
+            }
         }
-    }
-
-    /// Says who it is whose token is good; what changes while tokens are remembered is looked at each time.
-    fn conclude(&self, ex: &Exchange, verified: &Verified) -> Shown {
-        let proof = &verified.proof;
-        if let Some(revoked) = &self.revoked
-            && let Some(why) = revoked.of(proof, verified.key_id.as_deref())
-        {
-            self.counts.refused.count(ex);
-            return Err(bearer::invalid(&self.challenge, "Invalid token", why));
-        }
-        self.subjects
-            .identify(<Jwt as AuthConfig>::NAME, proof, self.require_consumer)
     }
 
     fn refuse(&self, ex: &Exchange, refused: Refused) -> Failure {
@@ -177,9 +181,22 @@ impl Bearer {
     }
 }
 
+/// What was seen of a token.
+enum Looked {
+    Done(Shown),
+    /// Keys have to be waited for.
+    Keys,
+    /// It is good.
+    Good(Arc<Verified>),
+}
+
 impl Authenticator for Bearer {
     fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
-        self.decide(ex, false)
+        match self.look(ex, false) {
+            Looked::Done(shown) => Some(shown),
+            Looked::Keys => None,
+            Looked::Good(verified) => self.callers.identify(&verified.proof, ex.now()),
+        }
     }
 
     fn authenticate_later<'a>(&'a self, ex: &'a mut Exchange) -> Later<'a> {
@@ -189,7 +206,11 @@ impl Authenticator for Bearer {
             {
                 remote.next(is_key).await;
             }
-            self.decide(ex, true).unwrap_or(Ok(None))
+            match self.look(ex, true) {
+                Looked::Done(shown) => shown,
+                Looked::Keys => Ok(None),
+                Looked::Good(verified) => self.callers.identify_later(&verified.proof, ex.now()).await,
+            }
         })
     }
 

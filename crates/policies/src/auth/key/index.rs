@@ -1,18 +1,21 @@
-//! All API keys of a document by their SHA-256, and what is known of each. Made once for a plan.
+//! All API keys of a document by their SHA-256, and what is known of each. Made once for a plan. Those of a store are
+//! asked for.
 //!
 //! A lookup compares digests, which say nothing of the keys: how long it takes gives nothing away.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::SHA256;
-use gatehouse_core::config::{Cidr, Timestamp};
+use gatehouse_core::config::{ApiKey, Cidr, CredentialSort, Diagnostic, Timestamp};
+use gatehouse_core::consumer::Consumer;
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::Compile;
 use gatehouse_core::telemetry::metrics::{Count, Family, Tally};
 use serde_json::Map;
+
+use crate::auth::directory::{Directory, IN_STORE};
 
 /// Requests that came with a key.
 pub const REQUESTS: Family = Family::counter(
@@ -96,40 +99,38 @@ impl Index {
         let keys = consumers.flat_map(|(consumer, credentials)| {
             credentials.keys.iter().map(move |key| {
                 let labels = [&*consumer.name, &key.id];
-                let known = Known {
-                    identity: Identity {
-                        method: "key_auth",
-                        proof: Arc::new(Proof {
-                            subject: consumer.name.clone(),
-                            credential: Some(key.id.as_str().into()),
-                            scopes: key.scopes.iter().map(|scope| scope.as_str().into()).collect(),
-                            claims: Map::new(),
-                        }),
-                        consumer: Some(consumer.clone()),
-                    },
-                    expires: key.expires.map(Timestamp::unix_seconds),
-                    addresses: key.addresses.clone().into(),
-                    requests: cx.tally(&REQUESTS, &labels),
-                    last_used: cx.gauge(&LAST_USED, &labels),
-                };
+                let known = Known::new(
+                    consumer,
+                    key,
+                    cx.tally(&REQUESTS, &labels),
+                    cx.gauge(&LAST_USED, &labels),
+                );
                 (*key.sha256.bytes(), known)
             })
         });
         Self(keys.collect())
     }
 
-    /// Whose key it is, if it is good now (seconds since 1970) from this address.
-    pub fn find(&self, key: &[u8], from: IpAddr, now: u64) -> Result<&Known, Refusal> {
-        let known = self.0.get(&digest(key)).ok_or(Refusal::Unknown)?;
-        let is_over = |expires: i64| u64::try_from(expires).unwrap_or(0) <= now;
-        if known.expires.is_some_and(is_over) {
-            return Err(Refusal::Expired);
-        }
-        if !known.addresses.is_empty() && !known.addresses.iter().any(|net| net.contains(from)) {
-            return Err(Refusal::Address);
-        }
-        Ok(known)
+    /// What is known of the key with this digest.
+    pub fn get(&self, digest: &[u8; 32]) -> Option<&Known> {
+        self.0.get(digest)
     }
+}
+
+/// The keys of consumers in a store. They are counted together: there may be any number of them.
+#[allow(clippy::result_large_err, reason = "runs once a plan")]
+pub fn in_store(cx: &Compile<'_>) -> Result<Option<Arc<Directory<Known>>>, Diagnostic> {
+    let requests = cx.tally(&REQUESTS, &[IN_STORE; 2]);
+    let last_used = cx.gauge(&LAST_USED, &[IN_STORE; 2]);
+    Directory::of(
+        cx,
+        CredentialSort::Keys,
+        move |consumer, credentials, digest: &str| {
+            let mut keys = credentials.keys.iter();
+            let key = keys.find(|key| key.sha256.to_string() == digest)?;
+            Some(Known::new(consumer, key, requests.clone(), last_used.clone()))
+        },
+    )
 }
 
 /// The SHA-256 of a key.
@@ -143,8 +144,38 @@ pub fn digest(key: &[u8]) -> [u8; 32] {
 }
 
 impl Known {
-    /// Notes that it was used, and gives whose it is.
-    pub fn used(&self, ex: &Exchange) -> Identity {
+    fn new(consumer: &Arc<Consumer>, key: &ApiKey, requests: Arc<Tally>, last_used: Arc<Count>) -> Self {
+        Self {
+            identity: Identity {
+                method: "key_auth",
+                proof: Arc::new(Proof {
+                    subject: consumer.name.clone(),
+                    credential: Some(key.id.as_str().into()),
+                    scopes: key.scopes.iter().map(|scope| scope.as_str().into()).collect(),
+                    claims: Map::new(),
+                }),
+                consumer: Some(consumer.clone()),
+            },
+            expires: key.expires.map(Timestamp::unix_seconds),
+            addresses: key.addresses.clone().into(),
+            requests,
+            last_used,
+        }
+    }
+
+    /// Whose it is, if it is good now from this address; notes that it was used.
+    pub fn admit(&self, ex: &Exchange) -> Result<Identity, Refusal> {
+        let is_over = |expires: i64| u64::try_from(expires).unwrap_or(0) <= ex.unix_seconds();
+        if self.expires.is_some_and(is_over) {
+            return Err(Refusal::Expired);
+        }
+        if !self.addresses.is_empty() && !self.addresses.iter().any(|net| net.contains(ex.client.ip)) {
+            return Err(Refusal::Address);
+        }
+        Ok(self.used(ex))
+    }
+
+    fn used(&self, ex: &Exchange) -> Identity {
         self.requests.count(ex);
         let now = ex.unix_seconds();
         // Workers share the cell: it is written once a second and not for each request.

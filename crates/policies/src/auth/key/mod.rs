@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use gatehouse_core::config::{Diagnostic, Sha256, Template};
 use gatehouse_core::exchange::Exchange;
+use gatehouse_core::identity::Identity;
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 use gatehouse_http1::{self as http1, Known};
@@ -15,7 +16,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthConfig, Authenticator, Common, Shown, refused};
+use super::directory::{self, Answer, Directory, LOOKUPS, Name};
+use super::{AuthConfig, Authenticator, Common, Later, Shown, refused};
+use crate::store;
 pub use format::{LONGEST_PREFIX, is_prefix};
 use index::{Index, LAST_USED, REQUESTS, Refusal};
 
@@ -24,7 +27,8 @@ use index::{Index, LAST_USED, REQUESTS, Refusal};
 /// Keys belong to consumers: `consumers.NAME.credentials.keys` has the SHA-256 of each, with its scopes, until when
 /// it is good and from where. `gatehouse key new` makes a key and that entry. A consumer may have several keys, so
 /// that one can be replaced while the old one still works; the metric `gatehouse_key_auth_last_used_seconds` says
-/// when nobody uses it any more.
+/// when nobody uses it any more. Keys may be in a Redis as well (`consumers_from.redis`); those are counted together, as
+/// `_store`.
 ///
 /// A request without a key is answered with 401 `Authentication required`, one with a key that is unknown, has
 /// expired or may not be used from the client's address with 401 `Invalid API key`. The log says which it was. So is
@@ -123,7 +127,7 @@ impl PolicyConfig for KeyAuth {
     const NAME: &'static str = "key_auth";
     const STAGE: Stage = Stage::Authenticate;
     const EXAMPLE: &'static str = "headers: [X-API-Key]\nprefix: sk_live\n";
-    const METRICS: &'static [Family] = &[REQUESTS, LAST_USED, REFUSED];
+    const METRICS: &'static [Family] = &[REQUESTS, LAST_USED, REFUSED, LOOKUPS, store::UP, store::COMMANDS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         super::policy(self, cx)
@@ -173,6 +177,7 @@ impl AuthConfig for KeyAuth {
         };
         let authenticator = Keys {
             index: cx.once(|| Index::of(cx)),
+            in_store: index::in_store(cx)?,
             refused: Refusal::ALL.map(|reason| cx.tally(&REFUSED, &[reason.name()])),
             challenge: if challenge.is_empty() {
                 Scheme::ApiKey.name().to_owned()
@@ -191,6 +196,7 @@ impl AuthConfig for KeyAuth {
 
 struct Keys {
     index: Arc<Index>,
+    in_store: Option<Arc<Directory<index::Known>>>,
     refused: [Arc<Tally>; Refusal::ALL.len()],
     challenge: String,
     headers: Vec<String>,
@@ -242,7 +248,8 @@ impl Keys {
         self.authorization.iter().any(is_ours).then(|| key.trim_ascii())
     }
 
-    fn find(&self, ex: &Exchange) -> Result<Option<&index::Known>, Refusal> {
+    /// The digest of the key that is shown, if it has the form that keys have.
+    fn digest(&self, ex: &Exchange) -> Result<Option<[u8; 32]>, Refusal> {
         let Some(key) = self.shown(ex)? else {
             return Ok(None);
         };
@@ -250,19 +257,54 @@ impl Keys {
         if self.prefix.as_ref().is_some_and(is_malformed) {
             return Err(Refusal::Malformed);
         }
-        self.index.find(&key, ex.client.ip, ex.unix_seconds()).map(Some)
+        Ok(Some(index::digest(&key)))
     }
-}
 
-impl Authenticator for Keys {
-    fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
-        Some(match self.find(ex) {
-            Ok(known) => Ok(known.map(|known| known.used(ex))),
+    fn answer(&self, ex: &Exchange, answer: &Answer<index::Known>) -> Shown {
+        match answer {
+            Answer::Found(known) => self.conclude(ex, known.admit(ex)),
+            Answer::Missing => self.conclude(ex, Err(Refusal::Unknown)),
+            Answer::Unavailable => Err(directory::unavailable()),
+        }
+    }
+
+    fn conclude(&self, ex: &Exchange, admitted: Result<Identity, Refusal>) -> Shown {
+        match admitted {
+            Ok(identity) => Ok(Some(identity)),
             Err(reason) => {
                 // As many counters as reasons, in their order.
                 self.refused[reason as usize].count(ex);
                 Err(refused("Invalid API key", &self.challenge).detail(reason.detail()))
             }
+        }
+    }
+}
+
+impl Authenticator for Keys {
+    fn authenticate(&self, ex: &mut Exchange) -> Option<Shown> {
+        let digest = match self.digest(ex) {
+            Ok(Some(digest)) => digest,
+            Ok(None) => return Some(Ok(None)),
+            Err(reason) => return Some(self.conclude(ex, Err(reason))),
+        };
+        match (self.index.get(&digest), &self.in_store) {
+            (Some(known), _) => Some(self.conclude(ex, known.admit(ex))),
+            (None, None) => Some(self.conclude(ex, Err(Refusal::Unknown))),
+            (None, Some(store)) => {
+                let answer = store.known(store.hash([&digest]), ex.now())?;
+                Some(self.answer(ex, &answer))
+            }
+        }
+    }
+
+    fn authenticate_later<'a>(&'a self, ex: &'a mut Exchange) -> Later<'a> {
+        Box::pin(async move {
+            let (Ok(Some(digest)), Some(store)) = (self.digest(ex), &self.in_store) else {
+                return Ok(None);
+            };
+            let name = Name::digest(directory::hex(&digest));
+            let answer = store.ask(store.hash([&digest]), vec![name], ex.now()).await;
+            self.answer(ex, &answer)
         })
     }
 

@@ -23,7 +23,7 @@ use crate::auth::jwt::issuer::{self, Keys, Trusted};
 use crate::auth::jwt::keys::Settings;
 use crate::auth::jwt::verify::Checker;
 use crate::auth::remember::Cache;
-use crate::auth::subjects::Subjects;
+use crate::auth::subjects::Callers;
 use crate::auth::{AuthConfig, Authenticator, Common};
 
 /// How many sessions are kept opened, and how many logins are known that ended.
@@ -81,15 +81,13 @@ impl AuthConfig for Oidc {
         // Routes with the same client share what is known of its sessions: who logs out at one has logged out at all.
         let client_of = self.client_name();
         let after = self.logout.after.clone();
+        let callers = Callers::of(cx, <Self as AuthConfig>::NAME, self.require_consumer)?;
         let login = Login {
             cookies: Cookies::of(&self.cookie),
             session_sealer,
             pending_sealer,
             checker,
-            subjects: {
-                let consumers = cx.consumers;
-                cx.once(|| Subjects::of(consumers))
-            },
+            callers,
             opened: cx.state(&shape, || Cache::new(ROOM)),
             spent: cx.common_state(&client_of, "", || Cache::new(ROOM)),
             ended: cx.common_state(&client_of, "", Ended::new),
@@ -117,7 +115,6 @@ impl AuthConfig for Oidc {
             forward_access_token: self.forward_access_token,
             hide_credential: self.hide_credential,
             subject: self.subject,
-            require_consumer: self.require_consumer,
             allow_http: self.allow_http,
         };
         let common = Common {

@@ -40,8 +40,8 @@ use super::fetch;
 use super::jwt::keys::{Discovered, Fetched, Remote};
 use super::jwt::verify::Checker;
 use super::remember::Cache;
-use super::subjects::Subjects;
-use super::{Answer, AuthConfig, Authenticator, Later, Shown, Turn};
+use super::subjects::Callers;
+use super::{Answer, Authenticator, Later, Shown, Turn};
 use cookies::{Cookies, Kept};
 use logout::Ended;
 use seal::Sealer;
@@ -107,13 +107,12 @@ struct Login {
     forward_access_token: Option<String>,
     hide_credential: bool,
     subject: String,
-    require_consumer: bool,
     allow_http: bool,
     cookies: Cookies,
     session_sealer: Sealer,
     pending_sealer: Sealer,
     checker: Checker,
-    subjects: Arc<Subjects>,
+    callers: Callers,
     /// Sessions by their cookies.
     opened: Arc<Cache<Arc<Opened>>>,
     /// Logins that ended.
@@ -222,8 +221,16 @@ impl Login {
         })
     }
 
-    /// Lets a session in. Its cookie is made anew if that is due, so that it does not end while it is used.
-    fn admit(&self, ex: &mut Exchange, opened: &Opened) -> Shown {
+    /// Lets a session in, whose consumer may have to be asked for.
+    async fn admit(&self, ex: &mut Exchange, opened: &Opened) -> Shown {
+        let shown = self.callers.identify_later(&opened.proof, ex.now()).await;
+        self.carry_on(ex, opened);
+        shown
+    }
+
+    /// What a session means for the answer and for the upstream. Its cookie is made anew if that is due, so that it does
+    /// not end while it is used.
+    fn carry_on(&self, ex: &mut Exchange, opened: &Opened) {
         let (session, now) = (&opened.session, ex.unix_seconds());
         let step = self.idle.map_or(u64::MAX, |idle| (idle.as_secs() / 10).max(1));
         if now.saturating_sub(session.seen) >= step {
@@ -241,8 +248,6 @@ impl Login {
             });
             Kept::add(ex, |kept| kept.hand_on = Some((field.clone(), value)));
         }
-        self.subjects
-            .identify(<Oidc as AuthConfig>::NAME, &opened.proof, self.require_consumer)
     }
 
     /// Nobody is there: what is left of a session is of no use to anybody.
@@ -311,7 +316,11 @@ impl Authenticator for Login {
                 self.nobody(ex);
                 Some(Ok(None))
             }
-            State::Good(opened) => Some(self.admit(ex, &opened)),
+            State::Good(opened) => {
+                let shown = self.callers.identify(&opened.proof, ex.now())?;
+                self.carry_on(ex, &opened);
+                Some(shown)
+            }
             State::Stale(_) => None,
         }
     }
@@ -323,7 +332,7 @@ impl Authenticator for Login {
                     self.nobody(ex);
                     Ok(None)
                 }
-                State::Good(opened) => self.admit(ex, &opened),
+                State::Good(opened) => self.admit(ex, &opened).await,
                 State::Stale(opened) => self.refresh(ex, &opened).await,
             }
         })

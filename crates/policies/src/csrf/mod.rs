@@ -1,9 +1,11 @@
 //! Refuses requests that pages of other sites make in a user's name.
 
+mod token;
+
 use std::sync::Arc;
 
 use gatehouse_core::config::Diagnostic;
-use gatehouse_core::exchange::Exchange;
+use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::policy::{Compile, Outcome, Policy, PolicyConfig, Stage, Step, Verdict};
 use gatehouse_http1::{Known, Method};
@@ -11,6 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::origin::Origins;
+pub use token::TokenSettings;
+use token::Tokens;
 
 /// Refuses requests that pages of other sites make in a user's name (cross-site request forgery): for APIs whose users are
 /// known by a cookie, or by anything else that a browser sends by itself.
@@ -19,6 +23,10 @@ use crate::origin::Origins;
 /// others a request passes if its `Origin` is listed; or if `Sec-Fetch-Site`, which pages cannot forge, says `same-origin` or
 /// `none`; or, from browsers that do not send it, if `Origin` names the host of the request itself. A request with
 /// neither field comes from no browser, and passes. Everything else gets `403` (`forbidden`).
+///
+/// With `token` a request must besides show a token twice, in a cookie and in a header field or a field of a form, unless its
+/// `Origin` is listed or it asks for a WebSocket. The cookie is set with answers to `GET` and `HEAD`. So no browser has to be believed, and requests of
+/// no browser do not pass either.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Csrf {
@@ -26,6 +34,8 @@ pub struct Csrf {
     pub origins: Vec<String>,
     /// Whether pages of other hosts of the same site (`https://a.example.com` for `https://b.example.com`) may, too.
     pub same_site: bool,
+    /// A token that requests have to show twice. Absent: none.
+    pub token: Option<TokenSettings>,
 }
 
 impl PolicyConfig for Csrf {
@@ -39,9 +49,14 @@ impl PolicyConfig for Csrf {
         if origins.is_any() {
             return Err(cx.error("origins", "`*` would let every page in; name the origins"));
         }
+        let tokens = match self.token {
+            Some(token) => Some(Tokens::compile(token, cx)?),
+            None => None,
+        };
         Ok(Arc::new(SameOrigin {
             origins,
             same_site: self.same_site,
+            tokens,
         }))
     }
 }
@@ -49,15 +64,42 @@ impl PolicyConfig for Csrf {
 struct SameOrigin {
     origins: Origins,
     same_site: bool,
+    tokens: Option<Tokens>,
+}
+
+/// Whether it changes nothing.
+fn is_safe(ex: &Exchange) -> bool {
+    let method = &ex.request.head.method;
+    matches!(method, Method::Get | Method::Head | Method::Options) && !ex.wants_upgrade()
 }
 
 impl SameOrigin {
-    fn decide(&self, ex: &Exchange) -> Outcome {
-        let head = &ex.request.head;
-        let is_safe = matches!(head.method, Method::Get | Method::Head | Method::Options);
-        if is_safe && !ex.wants_upgrade() {
-            return Ok(Verdict::Continue);
+    fn decide<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
+        if is_safe(ex) {
+            return Step::CONTINUE;
         }
+        if let Err(failure) = self.by_origin(ex) {
+            return Err(failure).into();
+        }
+        let origin = ex.request.head.headers.get(Known::Origin);
+        let Some(tokens) = &self.tokens else {
+            return Step::CONTINUE;
+        };
+        // A page of another host cannot read the cookie; this one was said to be trusted.
+        let is_listed = origin.is_some_and(|origin| self.origins.have(origin));
+        // Nothing can be put into the request for a WebSocket: its origin has to do.
+        let is_socket = ex.wants_upgrade() && matches!(ex.request.head.method, Method::Get | Method::Connect);
+        if is_listed || is_socket {
+            return Step::CONTINUE;
+        }
+        match tokens.in_header(ex) {
+            Some(is_good) => by_token(is_good).into(),
+            None => Step::wait(async move { by_token(tokens.in_form(ex).await?) }),
+        }
+    }
+
+    fn by_origin(&self, ex: &Exchange) -> Outcome {
+        let head = &ex.request.head;
         let site = head.headers.find(b"sec-fetch-site");
         let origin = head.headers.get(Known::Origin);
         if self.trusts(site, origin, head.authority()) {
@@ -77,6 +119,14 @@ impl SameOrigin {
             None => origin.is_none_or(|origin| is_own(origin, host)),
         }
     }
+}
+
+fn by_token(is_good: bool) -> Outcome {
+    if is_good {
+        return Ok(Verdict::Continue);
+    }
+    Err(Failure::new(Code::Forbidden)
+        .safe_detail("the token against forged requests is missing, wrong or too old"))
 }
 
 /// Whether an origin names a host. The scheme is not compared: before us, somebody else may have ended TLS.
@@ -99,7 +149,19 @@ fn is_own(origin: &[u8], host: &str) -> bool {
 
 impl Policy for SameOrigin {
     fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
-        self.decide(ex).into()
+        self.decide(ex)
+    }
+
+    fn on_response<'a>(&'a self, ex: &'a mut Exchange, response: &'a mut Response) -> Step<'a> {
+        let method = &ex.request.head.method;
+        if let Some(tokens) = &self.tokens
+            && matches!(method, Method::Get | Method::Head)
+            && !ex.wants_upgrade()
+            && response.head.status < 500
+        {
+            tokens.renew(ex, response);
+        }
+        Step::CONTINUE
     }
 }
 
@@ -112,6 +174,7 @@ mod tests {
         let policy = |same_site| SameOrigin {
             origins: Origins::parse(&["https://app.example.com".to_owned()]).unwrap(),
             same_site,
+            tokens: None,
         };
         let host = "api.example.com";
         for (site, origin, trusted) in [
