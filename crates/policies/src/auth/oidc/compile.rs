@@ -81,12 +81,13 @@ impl AuthConfig for Oidc {
         // Routes with the same client share what is known of its sessions: who logs out at one has logged out at all.
         let client_of = self.client_name();
         let after = self.logout.after.clone();
+        let callers = Callers::of(cx, <Self as AuthConfig>::NAME, self.require_consumer)?;
         let login = Login {
             cookies: Cookies::of(&self.cookie),
             session_sealer,
             pending_sealer,
             checker,
-            callers: Callers::of(cx, <Oidc as AuthConfig>::NAME, self.require_consumer)?,
+            callers,
             opened: cx.state(&shape, || Cache::new(ROOM)),
             spent: cx.common_state(&client_of, "", || Cache::new(ROOM)),
             ended: cx.common_state(&client_of, "", Ended::new),

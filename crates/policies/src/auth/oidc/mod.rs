@@ -221,14 +221,16 @@ impl Login {
         })
     }
 
-    /// Lets a session in, once it is known whose it is; that is asked for if it has to be.
-    async fn admit_later(&self, ex: &mut Exchange, opened: &Opened) -> Shown {
+    /// Lets a session in, whose consumer may have to be asked for.
+    async fn admit(&self, ex: &mut Exchange, opened: &Opened) -> Shown {
         let shown = self.callers.identify_later(&opened.proof, ex.now()).await;
-        self.admit(ex, opened, shown)
+        self.carry_on(ex, opened);
+        shown
     }
 
-    /// Lets a session in. Its cookie is made anew if that is due, so that it does not end while it is used.
-    fn admit(&self, ex: &mut Exchange, opened: &Opened, shown: Shown) -> Shown {
+    /// What a session means for the answer and for the upstream. Its cookie is made anew if that is due, so that it does
+    /// not end while it is used.
+    fn carry_on(&self, ex: &mut Exchange, opened: &Opened) {
         let (session, now) = (&opened.session, ex.unix_seconds());
         let step = self.idle.map_or(u64::MAX, |idle| (idle.as_secs() / 10).max(1));
         if now.saturating_sub(session.seen) >= step {
@@ -246,7 +248,6 @@ impl Login {
             });
             Kept::add(ex, |kept| kept.hand_on = Some((field.clone(), value)));
         }
-        shown
     }
 
     /// Nobody is there: what is left of a session is of no use to anybody.
@@ -317,7 +318,8 @@ impl Authenticator for Login {
             }
             State::Good(opened) => {
                 let shown = self.callers.identify(&opened.proof, ex.now())?;
-                Some(self.admit(ex, &opened, shown))
+                self.carry_on(ex, &opened);
+                Some(shown)
             }
             State::Stale(_) => None,
         }
@@ -330,7 +332,7 @@ impl Authenticator for Login {
                     self.nobody(ex);
                     Ok(None)
                 }
-                State::Good(opened) => self.admit_later(ex, &opened).await,
+                State::Good(opened) => self.admit(ex, &opened).await,
                 State::Stale(opened) => self.refresh(ex, &opened).await,
             }
         })

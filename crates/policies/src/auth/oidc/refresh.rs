@@ -35,7 +35,7 @@ impl Login {
                     return Ok(None);
                 }
                 Kept::add(ex, |kept| kept.set.append(&mut set));
-                self.admit_later(ex, &session.opened(&self.subject)).await
+                self.admit(ex, &session.opened(&self.subject)).await
             }
             Renewed::Over => {
                 self.counts.not_refreshed.count(ex);
@@ -45,7 +45,7 @@ impl Login {
             Renewed::Unknown(why) => {
                 self.counts.no_refresh.count(ex);
                 if opened.session.expires.is_some_and(|at| ex.unix_seconds() < at) {
-                    return self.admit_later(ex, opened).await;
+                    return self.admit(ex, opened).await;
                 }
                 Err(unavailable(why))
             }
