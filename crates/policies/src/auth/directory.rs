@@ -183,8 +183,15 @@ impl<T: Send + Sync + 'static> Directory<T> {
         };
         let waits_for = {
             let mut flights = self.flights();
-            match flights.get(&hash) {
-                Some(flight) => Some(flight.clone()),
+            let under_way = flights.get(&hash).cloned();
+            // What landed since the first look was kept before its flight was over.
+            if under_way.is_none()
+                && let Some(known) = self.known(hash, now)
+            {
+                return known;
+            }
+            match under_way {
+                Some(flight) => Some(flight),
                 None if flights.len() >= MOST_FLIGHTS => None,
                 None => {
                     let (tell, flight) = watch::channel(None);
