@@ -1,7 +1,7 @@
 //! How requests and connections of HTTP/2 end: resets in both directions, early answers, timeouts, drain, reload.
 
 use crate::{PLAIN, gateway, in_front_of, with};
-use gatehouse_testkit::h2::frames::{Frames, GOAWAY, HEADERS, NO_ERROR, get};
+use gatehouse_testkit::h2::frames::{DATA, Frames, GOAWAY, HEADERS, NO_ERROR, SETTINGS, WINDOW_UPDATE, get};
 use gatehouse_testkit::h2::{Builder, Http2, Reason, request};
 use gatehouse_testkit::wait::until;
 use gatehouse_testkit::{Feed, Gate, HttpBackend, Reply};
@@ -303,4 +303,26 @@ fn a_client_that_sends_and_reads_nothing_is_let_go() {
     gateway.wait_metric("gatehouse_timeouts_total", &[("phase", "client_write")], |n| {
         n >= 1.0
     });
+}
+
+/// Nothing but the room in the socket wakes the gateway.
+#[test]
+fn a_client_that_only_reads_gets_all_of_a_long_answer() {
+    const LENGTH: usize = 20 << 20;
+    let backend = HttpBackend::start();
+    backend.on("/long", Reply::new(200).body(vec![b'x'; LENGTH]));
+    let gateway = in_front_of(&backend);
+    let mut client = Frames::connect(gateway.address());
+    let most = 0x7fff_0000_u32.to_be_bytes();
+    client.send(SETTINGS, 0, 0, &[&[0, 4], &most[..]].concat());
+    client.send(WINDOW_UPDATE, 0, 0, &most);
+    client.head(1, &get("/long"), true);
+    let mut got = 0;
+    while got < LENGTH {
+        let frame = client.read().expect("more of the answer");
+        if frame.kind == DATA {
+            got += frame.payload.len();
+        }
+    }
+    assert_eq!(got, LENGTH);
 }

@@ -87,7 +87,7 @@ impl<'a> Assembly<'a> {
     /// Adds a field. Nothing may be added after a refusal.
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
         let known = Known::of(name);
-        if known == Some(Known::Cookie) && self.head.headers.contains(Known::Cookie) {
+        if name == b"cookie" && self.head.headers.contains(Known::Cookie) {
             return self.crumb(value);
         }
         self.bytes += name.len() + value.len() + 4;

@@ -18,6 +18,9 @@ pub(super) struct Pseudos {
     places: [Option<Range<usize>>; NAMES.len()],
 }
 
+/// Bytes of memory that are kept from one head to the next.
+const KEPT: usize = 8 * 1024;
+
 const NAMES: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":protocol"];
 
 impl Pseudos {
@@ -41,9 +44,20 @@ impl Pseudos {
         Ok(())
     }
 
+    /// Gives back what a long head took.
+    pub fn trim(&mut self) {
+        if self.text.capacity() > KEPT {
+            self.clear();
+            self.text = Vec::new();
+        }
+    }
+
     fn get(&self) -> Result<[Option<&str>; NAMES.len()], HeadError> {
-        let text = std::str::from_utf8(&self.text);
-        let text = text.map_err(|_| HeadError::Malformed("a pseudo-field is not ASCII"))?;
+        // All together: two halves of a character are none.
+        let text = std::str::from_utf8(&self.text)
+            .ok()
+            .filter(|text| text.is_ascii());
+        let text = text.ok_or(HeadError::Malformed("a pseudo-field is not ASCII"))?;
         let mut values = [None; NAMES.len()];
         for (value, place) in values.iter_mut().zip(&self.places) {
             *value = place.clone().and_then(|place| text.get(place));

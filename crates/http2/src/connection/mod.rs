@@ -138,6 +138,8 @@ pub struct Connection<T> {
     settings: Settings,
     start: Start,
     leaving: Leaving,
+    /// Requests that began after the client was told to begin no more.
+    late: u32,
     client_leaves: bool,
     breach: Option<Breach>,
     guard: Guard,
@@ -156,8 +158,8 @@ pub struct Connection<T> {
     send_window: i64,
     stream_send_window: i64,
     out: Vec<u8>,
-    /// The last frame of data that was written: whose, and where its header is in `out`.
-    tail: Option<(Key, usize)>,
+    /// The last frame of data that was written: its stream, and where its header is in `out`.
+    tail: Option<(u32, usize)>,
     /// How much of `out` is out.
     written: usize,
     /// Bytes that are out of all.
@@ -186,6 +188,7 @@ impl<T: Default> Connection<T> {
             guard: Guard::new(&settings),
             start: Start::Preface,
             leaving: Leaving::No,
+            late: 0,
             client_leaves: false,
             breach: None,
             now,

@@ -182,7 +182,6 @@ impl<T: Default> Connection<T> {
     }
 
     fn headers(&mut self, frame: Header, payload: &[u8], head: &mut RequestHead) -> Result<Event, Breach> {
-        self.count(Seen::Request)?;
         let mut block = frame::unpadded(frame, payload).ok_or(Breach::Protocol)?;
         if frame.has(frame::PRIORITIZED) {
             block = block.get(PRIORITY..).ok_or(Breach::FrameSize)?;
@@ -238,7 +237,9 @@ impl<T: Default> Connection<T> {
         }
     }
 
+    /// A head that nobody wants.
     fn pass_over(&mut self, block: &[u8]) -> Result<Event, Breach> {
+        self.count(Seen::Control)?;
         self.decoder
             .decode(block, |_, _| {})
             .map_err(|_| Breach::Compression)?;
@@ -252,6 +253,13 @@ impl<T: Default> Connection<T> {
         block: &[u8],
         head: &mut RequestHead,
     ) -> Result<Event, Breach> {
+        if self.leaving == Leaving::Told {
+            // Some are on their way when it hears; who goes on and on does not listen.
+            self.late += 1;
+            if self.late > self.settings.max_streams {
+                self.end(Reason::NO_ERROR);
+            }
+        }
         self.streams.begin(id);
         let is_too_late = matches!(self.leaving, Leaving::From(last) if id > last);
         if is_too_late || self.streams.open() >= self.settings.max_streams as usize {
@@ -266,12 +274,14 @@ impl<T: Default> Connection<T> {
             }
             return Ok(event);
         }
+        self.count(Seen::Request)?;
         let mut reading = head::Request::begin(head, &mut self.pseudos, &self.settings.head);
         let decoded = self
             .decoder
             .decode(block, |name, value| reading.field(name, value));
         decoded.map_err(|_| Breach::Compression)?;
         let mut said = reading.end();
+        self.pseudos.trim();
         if is_whole && matches!(&said, Ok(said) if said.declared.length.is_some_and(|length| length > 0)) {
             said = Err(HeadError::Malformed("the body is not what the head declared"));
         }
@@ -389,7 +399,7 @@ impl<T: Default> Connection<T> {
             self.streams.iter_mut().for_each(|stream| stream.window += change);
             return Ok(Event::Nothing);
         }
-        let mut has_room = false;
+        let mut window = None;
         for (name, value) in frame::read_settings(payload) {
             match name {
                 setting::HEADER_TABLE_SIZE => self.encoder.allow(value as usize),
@@ -399,29 +409,34 @@ impl<T: Default> Connection<T> {
                 setting::MAX_FRAME_SIZE if !(0x4000..0x100_0000).contains(&value) => {
                     return Err(Breach::Protocol);
                 }
-                setting::INITIAL_WINDOW_SIZE => {
-                    // RFC 9113 6.9.2: it changes the streams there are, too.
-                    let change = i64::from(value) - self.stream_send_window;
-                    self.stream_send_window += change;
-                    let mut most = self.stream_send_window;
-                    for stream in self.streams.iter_mut() {
-                        stream.send_window += change;
-                        most = most.max(stream.send_window);
-                    }
-                    if most > frame::MAX_WINDOW {
-                        return Err(Breach::FlowControl);
-                    }
-                    has_room |= change > 0;
+                setting::INITIAL_WINDOW_SIZE if i64::from(value) > frame::MAX_WINDOW => {
+                    return Err(Breach::FlowControl);
                 }
+                setting::INITIAL_WINDOW_SIZE => window = Some(i64::from(value)),
                 _ => {}
             }
         }
+        let has_room = window.map_or(Ok(false), |window| self.widen(window))?;
         frame::settings_ack(&mut self.out);
         Ok(if has_room {
             Event::RoomOnAll
         } else {
             Event::Nothing
         })
+    }
+
+    /// Takes another first window of streams, which changes the streams there are, too (RFC 9113 6.9.2). True if there is
+    /// more room than before.
+    fn widen(&mut self, window: i64) -> Result<bool, Breach> {
+        let change = window - self.stream_send_window;
+        self.stream_send_window = window;
+        for stream in self.streams.iter_mut() {
+            stream.send_window += change;
+            if stream.send_window > frame::MAX_WINDOW {
+                return Err(Breach::FlowControl);
+            }
+        }
+        Ok(change > 0)
     }
 
     fn ping(&mut self, frame: Header, payload: &[u8]) -> Result<Event, Breach> {

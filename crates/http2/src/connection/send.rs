@@ -149,7 +149,7 @@ impl<T: Default> Connection<T> {
         self.send_window -= data.len() as i64;
         let id = stream.id;
         for part in data.chunks(MAX_PAYLOAD) {
-            self.tail = Some((key, self.out.len()));
+            self.tail = Some((id, self.out.len()));
             frame::header(&mut self.out, part.len(), frame::DATA, 0, id);
             self.out.extend_from_slice(part);
         }
@@ -162,7 +162,10 @@ impl<T: Default> Connection<T> {
         let Some(stream) = self.streams.get(key).filter(|stream| stream.may_send()) else {
             return false;
         };
-        match self.tail.filter(|(of, at)| *of == key && *at >= self.written) {
+        match self
+            .tail
+            .filter(|(of, at)| *of == stream.id && *at >= self.written)
+        {
             Some((_, at)) => {
                 if let Some(flags) = self.out.get_mut(at + 4) {
                     *flags |= frame::END_STREAM;
@@ -271,6 +274,13 @@ impl<T: Default> Connection<T> {
             self.written = 0;
             self.tail = None;
             self.out.clear();
+        } else if self.written >= BACKLOG {
+            // A client that takes a little at a time must not have us keep what it has.
+            self.out.drain(..self.written);
+            let written = std::mem::take(&mut self.written);
+            self.tail = self
+                .tail
+                .and_then(|(of, at)| Some((of, at.checked_sub(written)?)));
         }
     }
 

@@ -7,6 +7,9 @@ use super::{TABLE, huffman, integer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
+/// Bytes of scratch memory that are kept from one block to the next.
+const KEPT: usize = 8 * 1024;
+
 /// Reads blocks, one after the other.
 pub struct Decoder {
     table: Table,
@@ -67,6 +70,9 @@ impl Decoder {
                 self.literal(&mut block, index, is_added, &mut field)?;
             }
             is_first = false;
+        }
+        if self.scratch.capacity() > KEPT {
+            self.scratch = Vec::new();
         }
         Ok(())
     }

@@ -181,6 +181,7 @@ where
         let waker = self.tasks.connection.clone();
         let mut of_connection = Context::from_waker(&waker);
         self.lend_memory();
+        let mut is_done = false;
         for _ in 0..ROUNDS {
             if self.tasks.take_connection() && !self.receive(&mut of_connection) {
                 return Poll::Ready(false);
@@ -195,8 +196,13 @@ where
                 _ => {}
             }
             if !self.session.inner.borrow_mut().grant() {
+                is_done = true;
                 break;
             }
+        }
+        if !is_done {
+            // There is more to do, or something that has not left: the worker's other tasks come first.
+            self.tasks.connection.wake_by_ref();
         }
         self.count_refused();
         self.wait(cx)

@@ -171,3 +171,111 @@ fn floods_are_breaches() {
         Some(Breach::Malformed)
     );
 }
+
+#[test]
+fn the_end_of_one_stream_is_not_put_on_anothers_data() {
+    for how in ["trailers", "reset"] {
+        let mut peer = Peer::usual();
+        let first = peer.request(1, WHOLE).key;
+        peer.connection.head(first, 200, false, |_| {});
+        peer.connection.send(first, b"first");
+        if how == "trailers" {
+            peer.connection.trailers_out(first, |_| {});
+        } else {
+            peer.connection.reset(first, Reason::INTERNAL_ERROR);
+        }
+        peer.connection.release(first);
+        // The next one gets the same place, while the bytes of the first still wait.
+        let second = peer.request(3, WHOLE).key;
+        assert_eq!(first, second);
+        peer.connection.head(second, 200, false, |_| {});
+        assert!(peer.connection.finish(second));
+        let sent = peer.sent();
+        let data: Vec<_> = sent.iter().filter(|frame| frame.0 == DATA).collect();
+        assert_eq!(
+            data,
+            [&(DATA, 0, 1, b"first".to_vec()), &(DATA, END_STREAM, 3, vec![])],
+            "{how}"
+        );
+    }
+}
+
+#[test]
+fn what_is_out_is_not_kept_though_something_always_waits() {
+    let mut peer = Peer::usual();
+    let more = [&[0, 4], &(1_u32 << 30).to_be_bytes()[..]].concat();
+    peer.give(&frame(SETTINGS, 0, 0, &more)).unwrap();
+    peer.give(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()))
+        .unwrap();
+    let key = peer.request(1, WHOLE).key;
+    peer.connection.head(key, 200, false, |_| {});
+    for _ in 0..200 {
+        while let Room::Bytes(room) = peer.connection.room(key) {
+            peer.connection.send(key, &vec![7; room.min(16_384)]);
+        }
+        peer.connection.sent(30_000);
+    }
+    assert!(
+        peer.connection.out.len() < 300_000,
+        "{}",
+        peer.connection.out.len()
+    );
+    // The end is on the last frame of what is left.
+    let before = peer.connection.unsent().len();
+    assert!(peer.connection.finish(key));
+    assert_eq!(peer.connection.unsent().len(), before);
+    let last = (0..=before - HEADER).rev().find_map(|at| {
+        let frame = Header::read(&peer.connection.unsent()[at..])?;
+        (frame.kind == DATA && at + HEADER + frame.length == before).then_some(frame)
+    });
+    assert!(last.is_some_and(|frame| frame.stream == 1 && frame.has(END_STREAM)));
+}
+
+#[test]
+fn only_requests_that_are_taken_explain_other_frames() {
+    let mut peer = Peer::new(Settings {
+        max_control: 50,
+        ..Settings::default()
+    });
+    peer.give(&frame(HEADERS, END_HEADERS, 1, &block(&[(":path", "no head")])))
+        .unwrap();
+    // Heads on a stream that is gone, and pings in between.
+    let end = (0..1_000).find_map(|_| {
+        let head = peer.give(&frame(HEADERS, END_HEADERS, 1, &[]));
+        let ping = peer.give(&frame(PING, 0, 0, &[0; 8]));
+        head.and(ping).err()
+    });
+    assert_eq!(end, Some(Breach::Control));
+}
+
+#[test]
+fn who_does_not_listen_is_not_served_for_ever() {
+    let mut peer = Peer::usual();
+    peer.connection.leave();
+    let mut served = 0;
+    for stream in (1..2_001).step_by(2) {
+        if let Ok(Event::Request(opening)) = peer.give(&frame(HEADERS, WHOLE, stream, &get())) {
+            peer.connection.head(opening.key, 200, true, |_| {});
+            peer.connection.release(opening.key);
+            served += 1;
+        }
+    }
+    assert_eq!(served, 100);
+    assert!(peer.connection.is_over());
+}
+
+#[test]
+fn halves_of_a_character_make_no_pseudo_field() {
+    let mut peer = Peer::usual();
+    let mut bad = block(&[(":method", "GET"), (":scheme", "http"), (":path", "/")]);
+    for (name, value) in [(":protocol", 0xc3_u8), (":authority", 0xa9)] {
+        bad.extend([0, u8::try_from(name.len()).unwrap()]);
+        bad.extend_from_slice(name.as_bytes());
+        bad.extend([1, value]);
+    }
+    bad.extend(block(&[("host", "a")]));
+    let Ok(Event::Request(opening)) = peer.give(&frame(HEADERS, WHOLE, 1, &bad)) else {
+        panic!("no request");
+    };
+    assert!(opening.head.is_err());
+}
