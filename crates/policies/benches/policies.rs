@@ -65,16 +65,18 @@ impl Case {
 }
 
 fn policies(c: &mut Criterion) {
+    let home = std::env::current_dir().expect("a folder");
     // Files that cases name are there.
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files");
-    std::env::set_current_dir(files).expect("the folder of files");
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/policies/cases.json");
     let cases = std::fs::read(cases).expect("the cases");
     let Cases { consumers, cases } = serde_json::from_slice(&cases).expect("cases");
     for case in &cases {
         let head = case.head();
+        std::env::set_current_dir(files).expect("the folder of files");
         let with = case.rig(&consumers, &case.policies);
         let without = case.rig(&consumers, &[]);
+        std::env::set_current_dir(&home).expect("the folder of before");
         for rig in [&with, &without] {
             let status = rig.answer(&head, 100);
             assert_eq!(status, 200, "{}", case.name);
