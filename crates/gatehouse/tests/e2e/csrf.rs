@@ -119,3 +119,38 @@ fn a_token_is_good_for_its_session_only() {
     let page = client.send(&Request::get("/").header("Cookie", &cookie));
     assert_ne!(token(&page), alices);
 }
+
+#[test]
+fn a_token_may_be_bound_to_a_cookie_that_is_not_passed_on() {
+    let backend = HttpBackend::start();
+    let config = format!(
+        r#"
+listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
+consumers: {{ alice: {{ credentials: {{ keys: [ {{ id: one, key: alices-session-0123456789 }} ] }} }} }}
+routes:
+  all:
+    match: {{}}
+    policies:
+      - key_auth: {{ headers: [], cookies: [session] }}
+      - csrf: {{ token: {{ secret: {SECRET}, bind: "${{request.cookie.session}}" }} }}
+    forward: {{ upstream: api }}
+upstreams: {{ api: {{ endpoints: ["{}"] }} }}
+"#,
+        backend.url()
+    );
+    let gateway = gateway(&config).start();
+    let mut client = Client::connect(gateway.address());
+    let session = "session=alices-session-0123456789";
+    let page = client.send(&Request::get("/").header("Cookie", session));
+    assert_eq!(
+        (page.status, page.header("cache-control")),
+        (200, Some("no-store"))
+    );
+    let good = token(&page);
+    let request = post(&format!("{session}; csrf_token={good}")).header("X-CSRF-Token", &good);
+    assert_eq!(client.send(&request).status, 200);
+    assert_eq!(
+        backend.last().header("cookie"),
+        Some(format!("csrf_token={good}").as_str())
+    );
+}

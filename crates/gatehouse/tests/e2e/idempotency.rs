@@ -272,3 +272,25 @@ fn a_stream_of_events_is_passed_on_as_it_comes() {
     raw.read_until(b"data: 1");
     gate.open();
 }
+
+#[test]
+fn what_somebody_known_got_is_not_given_to_those_who_show_nothing() {
+    let backend = counting();
+    let config = format!(
+        r#"
+listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
+consumers: {{ alice: {{ credentials: {{ keys: [ {{ id: one, key: alices-key-0123456789 }} ] }} }} }}
+policies: [ idempotency: {{}} ]
+routes:
+  pay: {{ match: {{ path: /pay }}, policies: [ key_auth: {{}} ], forward: {{ upstream: api }} }}
+upstreams: {{ api: {{ endpoints: ["{}"] }} }}
+"#,
+        backend.url()
+    );
+    let gateway = gateway(&config).start();
+    let mut client = Client::connect(gateway.address());
+    let known = pay("k1", "10 EUR").header("X-API-Key", "alices-key-0123456789");
+    assert_eq!(client.send(&known).status, 201);
+    assert_eq!(client.send(&pay("k1", "10 EUR")).status, 401);
+    assert_eq!(backend.count(), 1);
+}

@@ -76,6 +76,9 @@ fn is_safe(ex: &Exchange) -> bool {
 impl SameOrigin {
     fn decide<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
         if is_safe(ex) {
+            if let Some(tokens) = &self.tokens {
+                tokens.note(ex);
+            }
             return Step::CONTINUE;
         }
         if let Err(failure) = self.by_origin(ex) {

@@ -46,7 +46,7 @@ pub struct TokenSettings {
     #[serde(default = "TokenSettings::max_form")]
     pub max_form: Size,
     /// What a token is good for, such as `${request.cookie.session}`: with another value it is not. Name the session, so
-    /// that nobody can use a token of their own in somebody else's. Absent: any.
+    /// that nobody can use a token of their own in somebody else's; not the cookie of `oidc`, which is renewed. Absent: any.
     #[serde(default)]
     pub bind: Option<Template>,
     /// How long a token is good. A new one is set when half of that is over.
@@ -71,6 +71,9 @@ impl TokenSettings {
         Span::from_secs(12 * 3600)
     }
 }
+
+/// What the request showed that a token is bound to.
+struct Bound(Vec<u8>);
 
 /// Makes and judges tokens.
 pub struct Tokens {
@@ -160,9 +163,18 @@ impl Tokens {
                 .is_some_and(|ends| ex.unix_seconds() < ends)
     }
 
+    /// Keeps what a token of the answer is to be bound to: policies behind this one may take it off the request.
+    pub fn note(&self, ex: &mut Exchange) {
+        if self.bind.is_some() {
+            let bound = Bound(self.bound_to(ex));
+            ex.keep(bound);
+        }
+    }
+
     /// Sets the cookie, unless there is one that is good for long enough.
-    pub fn renew(&self, ex: &Exchange, response: &mut Response) {
-        let (now, bound) = (ex.unix_seconds(), self.bound_to(ex));
+    pub fn renew(&self, ex: &mut Exchange, response: &mut Response) {
+        let bound = ex.kept().map_or_else(Vec::new, |Bound(bound)| bound);
+        let now = ex.unix_seconds();
         let mut cookies = ex.cookies(&self.cookie);
         let is_good = |cookie| {
             self.ends(cookie, &bound)
@@ -187,6 +199,7 @@ impl Tokens {
         fields.append_name(b"set-cookie", cookie.as_bytes());
         // It is for this client only.
         fields.append_name(b"vary", b"Cookie");
+        fields.set_name(b"cache-control", b"no-store");
     }
 
     fn bound_to(&self, ex: &Exchange) -> Vec<u8> {

@@ -7,7 +7,7 @@ mod store;
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -87,6 +87,8 @@ impl PolicyConfig for Idempotency {
             has_store: self.store.is_some(),
             shared,
             on_failure: self.on_failure,
+            has_warned: AtomicBool::new(false),
+            name: identity.as_str().into(),
         }))
     }
 }
@@ -143,6 +145,16 @@ struct Once {
     has_store: bool,
     shared: Option<Shared>,
     on_failure: OnFailure,
+    /// Whether it was said that an authentication runs too late.
+    has_warned: AtomicBool,
+    /// What messages call it.
+    name: Box<str>,
+}
+
+/// Who calls, if that is known. Those who show nothing are not one caller, though they are one consumer.
+fn caller(ex: &Exchange) -> Option<&Identity> {
+    let identity = ex.identity.as_ref();
+    identity.filter(|identity| identity.method != "anonymous" && !identity.name().is_empty())
 }
 
 /// What the first request has to answer for.
@@ -150,6 +162,8 @@ struct Turn {
     owner: Owner,
     lease: Option<Lease>,
     request: Digest,
+    /// Whether the key was made without knowing who calls.
+    is_unknown: bool,
 }
 
 impl Once {
@@ -183,13 +197,11 @@ impl Once {
                 self.header
             ));
         }
-        // Those who show nothing are not one caller, though they are one consumer.
-        let identity = ex
-            .identity
-            .as_ref()
-            .filter(|identity| identity.method != "anonymous");
-        let caller = identity.map(Identity::name).filter(|name| !name.is_empty());
+        let caller = caller(ex);
         let is_known = [u8::from(caller.is_some())];
+        // Two ways to prove who calls, or two issuers, may each have somebody of the same name.
+        let method = caller.map_or("", |identity| identity.method);
+        let issuer = caller.and_then(|identity| identity.proof.claims.get("iss")?.as_str());
         // What the gateway does not look at may still say to the service who calls.
         let shown = |name: &'static str| {
             let fields = head.headers.find_all(name.as_bytes());
@@ -199,7 +211,9 @@ impl Once {
         let route = ex.route().map_or("", |route| &route.name);
         Ok(Some(digest_of(&[
             &is_known,
-            caller.unwrap_or_else(|| ex.client_text()).as_bytes(),
+            method.as_bytes(),
+            issuer.unwrap_or_default().as_bytes(),
+            caller.map_or_else(|| ex.client_text(), Identity::name).as_bytes(),
             &shown("authorization"),
             &shown("cookie"),
             route.as_bytes(),
@@ -298,16 +312,32 @@ impl Once {
             }
         }
         self.first.count(ex);
+        let is_unknown = caller(ex).is_none();
         ex.keep(Turn {
             owner,
             lease,
             request,
+            is_unknown,
         });
         Ok(Verdict::Continue)
     }
 
+    /// Says once that an answer to somebody known is not kept: with a key that was made before, anybody would get it.
+    fn warn(&self) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                policy = &*self.name,
+                "idempotency runs before the authentication, so that it keeps no answers; put the authentication before it"
+            );
+        }
+    }
+
     /// Reads the answer whole, stores it, and lets it go on.
     async fn store(&self, ex: &mut Exchange, response: &mut Response, turn: Turn) -> Outcome {
+        if turn.is_unknown && caller(ex).is_some() {
+            self.warn();
+            return Ok(Verdict::Continue);
+        }
         if is_endless(&response.head.headers) {
             return Ok(Verdict::Continue);
         }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gatehouse_core::state::Task;
@@ -22,6 +22,8 @@ use super::names::Pattern;
 const FAILURES: u32 = 3;
 /// For how long.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Connections that idled for longer are not used again: what stands between may have forgotten them without a word.
+const IDLE: Duration = Duration::from_secs(60);
 /// Groups of one caller that are read at most.
 const MOST_GROUPS: i32 = 1000;
 
@@ -85,8 +87,8 @@ pub struct Directory {
     settings: Settings,
     places: Semaphore,
     waiting: AtomicUsize,
-    /// Those that idle: of searches, and of binds.
-    idle: [Mutex<Vec<Connection>>; 2],
+    /// Those that idle, and since when: of searches, and of binds.
+    idle: [Mutex<Vec<(Connection, Instant)>>; 2],
     health: Mutex<Health>,
 }
 
@@ -133,6 +135,8 @@ impl Directory {
     pub async fn check(&self, username: &str, password: &str) -> Result<Entry, Refusal> {
         let whole = timeout(self.settings.timeout, self.check_unbounded(username, password)).await;
         let result = whole.unwrap_or_else(|_| {
+            // Of those that idle none is known to be any better.
+            self.idle.iter().for_each(|idle| lock(idle).clear());
             Err(Refusal::Unavailable(format!(
                 "no answer within {:?}",
                 self.settings.timeout
@@ -385,11 +389,9 @@ impl Directory {
 
     /// A connection that idles, or a new one. `is_stale` becomes true for one that may have been closed.
     async fn take(&self, wanted: Use, is_stale: &mut bool) -> Result<Connection, Refusal> {
-        let idle = self.idle[wanted as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        if let Some(mut connection) = idle
+        let idle = lock(&self.idle[wanted as usize]).pop();
+        if let Some((mut connection, since)) = idle
+            && since.elapsed() < IDLE
             && !connection.ldap.is_closed()
         {
             *is_stale = true;
@@ -418,13 +420,15 @@ impl Directory {
     }
 
     fn give_back(&self, used: Use, connection: Connection) {
-        let mut idle = self.idle[used as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle[used as usize]);
         if idle.len() < self.settings.connections {
-            idle.push(connection);
+            idle.push((connection, Instant::now()));
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn attributes(entry: SearchEntry) -> HashMap<String, Vec<String>> {

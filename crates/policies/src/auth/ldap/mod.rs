@@ -184,6 +184,12 @@ impl LdapAuth {
     fn find(&self, shape: &mut Vec<u8>, cx: &Compile<'_>) -> Result<Find, Diagnostic> {
         let search = match (&self.bind, &self.search) {
             (Some(bind), None) => {
+                if !bind.contains('=') {
+                    let message = format!(
+                        "`{bind}` is not the name of an entry; expected one such as `uid=${{username}},ou=people,dc=example,dc=org`"
+                    );
+                    return Err(cx.error("bind", message));
+                }
                 let pattern = Pattern::parse(bind, Kind::Name, false);
                 return Ok(Find::Bind(pattern.map_err(|why| cx.error("bind", why))?));
             }

@@ -33,12 +33,14 @@ impl Login {
         if !is_logout(&claims) {
             return Err(wrong("it is no logout token"));
         }
-        let now = ex.unix_seconds();
+        // A login that came between the token and its arrival is none that it ends.
+        let issued = claims.get("iat").and_then(Value::as_u64);
+        let until = issued.unwrap_or(u64::MAX).min(ex.unix_seconds());
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         match (text("sid"), text("sub")) {
             (Some(session), _) => self.ended.end("sid", session, u64::MAX),
             // All sessions of the person that began before.
-            (None, Some(subject)) => self.ended.end("sub", subject, now),
+            (None, Some(subject)) => self.ended.end("sub", subject, until),
             (None, None) => return Err(wrong("it names neither a session nor a person")),
         }
         let mut response = Response::new(200);

@@ -62,6 +62,13 @@ impl Login {
             return Err(Failure::new(Code::MethodNotAllowed).header("allow", "GET, POST"));
         }
         let headers = &ex.request.head.headers;
+        // A picture in a page of another site must not log anybody out; a link may.
+        let is_from_elsewhere = headers.find(b"sec-fetch-site") == Some(b"cross-site");
+        if is_from_elsewhere && headers.find(b"sec-fetch-mode") != Some(b"navigate") {
+            return Err(Failure::new(Code::Forbidden)
+                .safe_detail("the request comes from a page of another site")
+                .close(false));
+        }
         let text = self.cookies.session(headers);
         let session = text.and_then(|text| self.open(ex, &text));
         let mut set = Vec::new();

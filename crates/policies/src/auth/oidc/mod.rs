@@ -343,7 +343,16 @@ impl Authenticator for Login {
     }
 
     fn places(&self) -> Vec<Place> {
-        self.cookies.places()
+        let mut places = self.cookies.places();
+        // What others read there as a token is ours, not the caller's.
+        if self
+            .forward_access_token
+            .as_ref()
+            .is_some_and(|field| field.eq_ignore_ascii_case("authorization"))
+        {
+            places.push(Place::scheme("bearer"));
+        }
+        places
     }
 
     fn forget(&self, ex: &mut Exchange) {
