@@ -40,7 +40,7 @@ const ANSWERS: Family = Family::counter(
 impl PolicyConfig for ExternalAuth {
     const NAME: &'static str = "external_auth";
     const STAGE: Stage = Stage::Authenticate;
-    const EXAMPLE: &'static str = "url: http://127.0.0.1:9000/check\nsend: [Authorization]\naccept: [X-User-Id, X-Scopes]\ntimeout: 500ms\ncache: { key: \"${request.header.Authorization} ${method} ${path}\", ttl: 30s }\n";
+    const EXAMPLE: &'static str = "url: http://127.0.0.1:9000/check\nsend: [Authorization]\naccept: [X-User-Id, X-Scopes]\ntimeout: 500ms\ncache: { key: \"${method} ${host} ${path} ${request.query} ${request.header.Authorization}\", ttl: 30s }\n";
     const METRICS: &'static [Family] = &[ANSWERS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
