@@ -23,7 +23,7 @@ const FAILURES: u32 = 3;
 /// For how long.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Connections that idled for longer are not used again: what stands between may have forgotten them without a word.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Groups of one caller that are read at most.
 const MOST_GROUPS: i32 = 1000;
 
