@@ -126,7 +126,7 @@ fn a_token_may_be_bound_to_a_cookie_that_is_not_passed_on() {
     let config = format!(
         r#"
 listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
-consumers: {{ alice: {{ credentials: {{ keys: [ {{ id: one, key: alices-session-0123456789 }} ] }} }} }}
+consumers: {{ alice: {{ credentials: {{ keys: [ {{ id: one, sha256: 7a391d304792b2aa2a93eea82dae24dc163626ee2482d22d203b107cc6c88af4 }} ] }} }} }}
 routes:
   all:
     match: {{}}

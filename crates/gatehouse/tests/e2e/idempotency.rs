@@ -279,7 +279,7 @@ fn what_somebody_known_got_is_not_given_to_those_who_show_nothing() {
     let config = format!(
         r#"
 listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
-consumers: {{ alice: {{ credentials: {{ keys: [ {{ id: one, key: alices-key-0123456789 }} ] }} }} }}
+consumers: {{ alice: {{ credentials: {{ keys: [ {{ id: one, sha256: 6d6c1651432ee7fad77543199832067ab0e10fa617134e5cdce726427ff3e26f }} ] }} }} }}
 policies: [ idempotency: {{}} ]
 routes:
   pay: {{ match: {{ path: /pay }}, policies: [ key_auth: {{}} ], forward: {{ upstream: api }} }}
