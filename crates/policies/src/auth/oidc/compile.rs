@@ -34,6 +34,16 @@ impl AuthConfig for Oidc {
 
     fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic> {
         self.check(cx)?;
+        cx.answers("callback", &self.callback, true);
+        for (field, path) in [
+            ("login.path", self.login.path.as_ref()),
+            ("logout.path", Some(&self.logout.path)),
+            ("logout.back_channel", self.logout.back_channel.as_ref()),
+        ] {
+            if let Some(path) = path {
+                cx.answers(field, path, false);
+            }
+        }
         let mut shape = Context::new(&SHA256);
         shape.update(&serde_json::to_vec(&self).unwrap_or_default());
         let secrets = self.secrets(cx)?;
