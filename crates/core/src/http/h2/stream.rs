@@ -1,7 +1,8 @@
 //! One request on a connection of HTTP/2 and its answer.
 //!
-//! Each has its own clock and its own future, which belongs to the connection and ends with it.
+//! Each has its own clock and a future for itself, which belongs to the connection and ends with it.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use gatehouse_http2::Opening;
 
 use super::incoming::{Incoming, Side};
 use super::session::Session;
+use super::tasks::Seat;
 use super::{switch, write};
 use crate::body::Body;
 use crate::exchange::{ClientSide, Exchange, Request};
@@ -20,8 +22,22 @@ use crate::http::upgrade;
 use crate::io::{Clock, Total};
 use crate::proxy;
 
+/// Answers the requests of a place, one after the other.
+pub(super) async fn serve(session: Rc<Session>, seat: Rc<Seat<Asked>>) -> Infallible {
+    loop {
+        let asked = seat.next().await;
+        answer(&session, asked).await;
+    }
+}
+
+/// A request whose head has come.
+pub(super) struct Asked {
+    pub head: RequestHead,
+    pub opening: Opening,
+}
+
 /// Answers one request.
-pub(super) async fn serve(session: Rc<Session>, head: RequestHead, opening: Opening) {
+async fn answer(session: &Rc<Session>, Asked { head, opening }: Asked) {
     let worker = &session.worker;
     let started = Instant::now();
     let plan = worker.plan();
