@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
 use gatehouse_http1::{HeadError, RequestHead};
@@ -15,7 +14,7 @@ use super::session::Session;
 use super::tasks::Seat;
 use super::{switch, write};
 use crate::body::Body;
-use crate::exchange::{ClientSide, Exchange, Request};
+use crate::exchange::{Exchange, Request};
 use crate::failure::{Code, Failure};
 use crate::http::h1;
 use crate::http::upgrade;
@@ -24,9 +23,12 @@ use crate::proxy;
 
 /// Answers the requests of a place, one after the other.
 pub(super) async fn serve(session: Rc<Session>, seat: Rc<Seat<Asked>>) -> Infallible {
+    let worker = &session.worker;
+    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
     loop {
         let asked = seat.next().await;
-        answer(&session, asked).await;
+        answer(&session, &clock, asked).await;
+        clock.end_total();
     }
 }
 
@@ -37,11 +39,10 @@ pub(super) struct Asked {
 }
 
 /// Answers one request.
-async fn answer(session: &Rc<Session>, Asked { head, opening }: Asked) {
+async fn answer(session: &Rc<Session>, clock: &Rc<Clock>, Asked { head, opening }: Asked) {
     let worker = &session.worker;
     let started = Instant::now();
     let plan = worker.plan();
-    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
     let side = Side::new(session.clone(), opening.key);
     let mut request = Request {
         head,
@@ -55,7 +56,7 @@ async fn answer(session: &Rc<Session>, Asked { head, opening }: Asked) {
         let source = Incoming::new(side.clone(), clock.clone(), *declared, &plan.client);
         request.body = Body::Source(Box::new(source));
     }
-    let mut ex = Exchange::begin(worker, plan, &session.connection, &clock, request, started);
+    let mut ex = Exchange::begin(worker, plan, &session.connection, clock, request, started);
     ex.client_side = Some(side.clone());
     if let Err(error @ HeadError::Malformed(_)) = &opening.head {
         // Its stream was reset (RFC 9113 8.1.1). It is counted and logged like one of HTTP/1 that gets a 400.
@@ -63,8 +64,7 @@ async fn answer(session: &Rc<Session>, Asked { head, opening }: Asked) {
         return ex.close();
     }
     // Requests that are taken back at once must not cost an endpoint anything.
-    let gone = std::future::poll_fn(|cx| Poll::Ready(side.poll_gone(cx).is_ready())).await;
-    if gone {
+    if session.is_gone(opening.key) {
         ex.record.broke(&Failure::new(Code::ClientGone));
         ex.close();
         return;
@@ -81,7 +81,6 @@ async fn answer(session: &Rc<Session>, Asked { head, opening }: Asked) {
         return Box::pin(switch::serve(ex, side, response)).await;
     }
     write::response(&mut ex, &side, response).await;
-    clock.end_total();
     ex.record.bytes_in = side.body_bytes.get();
     ex.close();
 }
