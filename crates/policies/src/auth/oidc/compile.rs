@@ -16,7 +16,6 @@ use super::seal::Sealer;
 use super::tokens::Exchanger;
 use super::{Counts, LOGINS, Login, Oidc, Provider, REFRESHES, SESSIONS};
 use crate::auth::client::Client;
-use crate::auth::fetch::{self, Fetcher};
 use crate::auth::jose::{Algorithm, KeySet};
 use crate::auth::jwt::claims::Rules;
 use crate::auth::jwt::issuer::{self, Keys, Trusted};
@@ -25,6 +24,7 @@ use crate::auth::jwt::verify::Checker;
 use crate::auth::remember::Cache;
 use crate::auth::subjects::Callers;
 use crate::auth::{AuthConfig, Authenticator, Common};
+use crate::fetch::{self, Fetcher};
 
 /// How many sessions are kept opened, and how many logins are known that ended.
 const ROOM: usize = 10_000;
