@@ -29,7 +29,7 @@ pub(crate) use self::setup::tls_info;
 use super::admission::Admitted;
 use super::handover::Inherited;
 use super::tcp::{Load, Open, label};
-use super::ListenerState;
+use super::{ListenerState, Unbound};
 use crate::config::{self, Address, Diagnostic};
 use crate::exchange::Connection;
 use crate::http::address::PeerLines;
@@ -55,7 +55,7 @@ pub(super) fn prepare(
     listener: &config::Listener,
     address: &Address,
     inherited: Option<(&mut Inherited, &Address)>,
-    bad: &mut Vec<Diagnostic>,
+    bad: &mut Unbound,
 ) -> Option<Datagrams> {
     let Address::Tcp(address) = address else {
         return None;
@@ -88,12 +88,13 @@ pub(super) fn prepare(
         Err(error) => {
             let message = format!("cannot take datagrams at `{address}` for HTTP/3: {error}");
             let mut diagnostic = Diagnostic::error(format!("listeners.{name}.protocols"), message);
-            if error.kind() == io::ErrorKind::AddrInUse {
+            let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+            if is_taken {
                 let help = "another process has this UDP port, or connections of a listener that was just removed \
                             still have; `ss -lnup` shows who";
                 diagnostic = diagnostic.help(help);
             }
-            bad.push(diagnostic);
+            bad.push(diagnostic, is_taken);
             None
         }
     }
