@@ -246,12 +246,14 @@ async fn attempts(
 /// Bounds what is left of the exchange by the route's, the upstream's and the client's total times.
 fn bound(ex: &Exchange, upstream: std::time::Duration) {
     let client = ex.plan.client.timeouts.total;
-    // What policies have waited for counts.
-    let spent = ex.clock.now().saturating_duration_since(ex.record.started());
     let of_exchange = ex
         .route()
         .and_then(|route| route.timeout)
-        .map_or(client, |route| route.saturating_sub(spent).min(client));
+        .map_or(client, |route| {
+            // What policies have waited for counts.
+            let spent = ex.clock.now().saturating_duration_since(ex.record.started());
+            route.saturating_sub(spent).min(client)
+        });
     if upstream < of_exchange {
         ex.clock.begin_total(Total::Upstream, upstream);
     } else {

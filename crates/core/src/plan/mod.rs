@@ -4,6 +4,7 @@
 //! counters, health) is state, found by identity and only pointed to from here.
 
 mod action;
+mod answers;
 mod compile;
 pub mod diff;
 mod explain;

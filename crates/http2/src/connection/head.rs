@@ -14,14 +14,23 @@ use gatehouse_http1::{
 #[derive(Default)]
 pub(super) struct Pseudos {
     text: Vec<u8>,
-    /// In the order of [`NAMES`].
-    places: [Option<Range<usize>>; NAMES.len()],
+    /// In the order of [`place`].
+    places: [Option<Range<usize>>; 5],
 }
 
 /// Bytes of memory that are kept from one head to the next.
 const KEPT: usize = 8 * 1024;
 
-const NAMES: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":protocol"];
+fn place(name: &[u8]) -> Option<usize> {
+    match name {
+        b":method" => Some(0),
+        b":scheme" => Some(1),
+        b":authority" => Some(2),
+        b":path" => Some(3),
+        b":protocol" => Some(4),
+        _ => None,
+    }
+}
 
 impl Pseudos {
     fn clear(&mut self) {
@@ -30,11 +39,8 @@ impl Pseudos {
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
-        let place = NAMES.iter().position(|known| *known == name);
-        // The position is one of the names.
-        let Some(place) = place.map(|at| &mut self.places[at]) else {
-            return Err(HeadError::Malformed("an unknown pseudo-field"));
-        };
+        let place = place(name).and_then(|at| self.places.get_mut(at));
+        let place = place.ok_or(HeadError::Malformed("an unknown pseudo-field"))?;
         if place.is_some() {
             return Err(HeadError::Malformed("a pseudo-field is repeated"));
         }
@@ -52,13 +58,13 @@ impl Pseudos {
         }
     }
 
-    fn get(&self) -> Result<[Option<&str>; NAMES.len()], HeadError> {
+    fn get(&self) -> Result<[Option<&str>; 5], HeadError> {
         // All together: two halves of a character are none.
         let text = std::str::from_utf8(&self.text)
             .ok()
             .filter(|text| text.is_ascii());
         let text = text.ok_or(HeadError::Malformed("a pseudo-field is not ASCII"))?;
-        let mut values = [None; NAMES.len()];
+        let mut values = [None; 5];
         for (value, place) in values.iter_mut().zip(&self.places) {
             *value = place.clone().and_then(|place| text.get(place));
         }
@@ -78,6 +84,8 @@ pub(super) struct Request<'a> {
     stage: Stage<'a>,
     pseudos: &'a mut Pseudos,
     limits: &'a HeadLimits,
+    is_connect: bool,
+    protocol: Option<Box<str>>,
 }
 
 /// What a request's head says beside the head itself.
@@ -97,6 +105,8 @@ impl<'a> Request<'a> {
             stage: Stage::Pseudos(head),
             pseudos,
             limits,
+            is_connect: false,
+            protocol: None,
         }
     }
 
@@ -138,10 +148,12 @@ impl<'a> Request<'a> {
         let Stage::Pseudos(head) = std::mem::replace(&mut self.stage, nothing) else {
             return;
         };
-        let pseudo = match pseudo(self.pseudos) {
-            Ok((pseudo, ..)) => pseudo,
+        let (pseudo, is_connect, protocol) = match pseudo(self.pseudos) {
+            Ok(pseudo) => pseudo,
             Err(error) => return self.stage = Stage::Refused(error),
         };
+        self.is_connect = is_connect;
+        self.protocol = protocol.map(Into::into);
         self.stage = match Assembly::begin(head, self.limits, Version::Http2, &pseudo) {
             Ok(assembly) => Stage::Fields(assembly),
             Err(error) => Stage::Refused(error),
@@ -157,14 +169,13 @@ impl<'a> Request<'a> {
             Stage::Refused(error) => return Err(error),
             Stage::Pseudos(_) => return Err(HeadError::Malformed("no head")),
         };
-        let (_, is_connect, protocol) = pseudo(self.pseudos)?;
-        if is_connect && declared.length.is_some() {
+        if self.is_connect && declared.length.is_some() {
             return Err(HeadError::Malformed("CONNECT has no Content-Length"));
         }
         Ok(Said {
             declared,
-            is_connect,
-            protocol: protocol.map(Into::into),
+            is_connect: self.is_connect,
+            protocol: self.protocol,
         })
     }
 }

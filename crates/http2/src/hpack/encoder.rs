@@ -5,7 +5,8 @@
 //! Secrets never go into any table, here or at a proxy behind (RFC 7541 7.1.3). Strings are encoded only on their way
 //! into the table: there it is worth it.
 //!
-//! Fields are found by a hash into small arrays that may forget: then a field is sent in full once more.
+//! A field of a known name is compared with the last of that name. Others are found by a hash into small arrays that may
+//! forget: then a field is sent in full once more.
 
 use std::collections::VecDeque;
 
@@ -47,6 +48,7 @@ const STATIC_NAMES: [u8; 64] = {
 
 /// An entry of the table.
 struct Entry {
+    known: Option<Known>,
     hash: u32,
     text: Box<[u8]>,
     name: usize,
@@ -67,6 +69,8 @@ pub struct Encoder {
     names: [u32; PLACES],
     /// Hashes of fields that were sent once.
     met: [u32; PLACES],
+    /// The number of the newest entry of each known name.
+    newest: [u32; 64],
 }
 
 impl Default for Encoder {
@@ -80,6 +84,7 @@ impl Default for Encoder {
             fields: [0; PLACES],
             names: [0; PLACES],
             met: [0; PLACES],
+            newest: [0; 64],
         }
     }
 }
@@ -119,40 +124,50 @@ impl Encoder {
             _ => {
                 let digits =
                     [status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
-                self.named(out, 8, b":status", &digits);
+                self.other(out, None, 8, b":status", &digits);
             }
         }
     }
 
     /// Adds a field; its name in lower case, whatever case it has.
     pub fn field(&mut self, out: &mut Vec<u8>, known: Option<Known>, name: &[u8], value: &[u8]) {
+        if let Some(known) = known {
+            return self.known(out, known, value);
+        }
         let mut lower = [0; LONGEST_NAME];
-        let (name, index) = if let Some(known) = known {
-            // Below 64: their numbers are bits of a word.
-            (known.as_str().as_bytes(), STATIC_NAMES[known as usize])
-        } else if let Some(lower) = lower.get_mut(..name.len()) {
-            lower.copy_from_slice(name);
-            lower.make_ascii_lowercase();
-            (&*lower, 0)
-        } else {
-            return literal(out, PLAIN, 0, &name.to_ascii_lowercase(), value);
-        };
-        if known.is_some_and(|known| SECRETS.contains(known)) {
-            return literal(out, NEVER, usize::from(index), name, value);
+        match lower.get_mut(..name.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(name);
+                lower.make_ascii_lowercase();
+                self.other(out, None, 0, lower, value);
+            }
+            None => literal(out, PLAIN, 0, &name.to_ascii_lowercase(), value),
         }
-        if known.is_some_and(|known| UNIQUE.contains(known)) {
-            let seed = hash(0, name);
-            return if let Some(index) = self.find_name(seed, name) {
-                literal(out, PLAIN, index, name, value);
-            } else {
-                self.add(out, 0, seed, seed, name, value);
-            };
-        }
-        self.named(out, usize::from(index), name, value);
     }
 
-    /// Adds a field whose name is in lower case, and has this static index or none.
-    fn named(&mut self, out: &mut Vec<u8>, index: usize, name: &[u8], value: &[u8]) {
+    fn known(&mut self, out: &mut Vec<u8>, known: Known, value: &[u8]) {
+        let name = known.as_str().as_bytes();
+        // Below 64: their numbers are bits of a word.
+        let static_name = usize::from(STATIC_NAMES[known as usize]);
+        if SECRETS.contains(known) {
+            return literal(out, NEVER, static_name, name, value);
+        }
+        let newest = self.entry(self.newest[known as usize]);
+        let newest = newest.filter(|(entry, _)| entry.known == Some(known));
+        let index = newest.as_ref().map_or(static_name, |(_, index)| *index);
+        if UNIQUE.contains(known) && index > 0 {
+            return literal(out, PLAIN, index, name, value);
+        }
+        match newest {
+            Some((entry, index)) if entry.text.get(entry.name..) == Some(value) => {
+                integer::write(out, 0x80, 7, index);
+            }
+            _ => self.other(out, Some(known), index, name, value),
+        }
+    }
+
+    /// Adds a field whose name is in lower case, and has this index or none that is known yet.
+    fn other(&mut self, out: &mut Vec<u8>, known: Option<Known>, index: usize, name: &[u8], value: &[u8]) {
         let seed = hash(0, name);
         let hash = hash(seed, value);
         if let Some(index) = self.find(hash, name, value) {
@@ -163,10 +178,15 @@ impl Encoder {
         // The place of a hash is below the number of places.
         let was_met = std::mem::replace(&mut self.met[place(hash)], hash) == hash;
         let fits = name.len() + value.len() + OVERHEAD <= self.most / 4;
-        if fits && (was_met || index.is_none()) {
-            self.add(out, index.unwrap_or_default(), seed, hash, name, value);
-        } else {
-            literal(out, PLAIN, index.unwrap_or_default(), name, value);
+        if !fits || !was_met && index.is_some() {
+            return literal(out, PLAIN, index.unwrap_or_default(), name, value);
+        }
+        self.add(out, index.unwrap_or_default(), seed, hash, name, value);
+        if let Some(entry) = self.entries.back_mut() {
+            entry.known = known;
+        }
+        if let Some(known) = known {
+            self.newest[known as usize] = self.added;
         }
     }
 
@@ -191,9 +211,6 @@ impl Encoder {
     /// Writes a field that goes into the table.
     fn add(&mut self, out: &mut Vec<u8>, index: usize, seed: u32, hash: u32, name: &[u8], value: &[u8]) {
         let size = name.len() + value.len() + OVERHEAD;
-        if size > self.most {
-            return literal(out, PLAIN, index, name, value);
-        }
         integer::write(out, ADDED.0, ADDED.1, index);
         if index == 0 {
             short_string(out, name);
@@ -203,6 +220,7 @@ impl Encoder {
         self.size += size;
         self.added = self.added.wrapping_add(1);
         self.entries.push_back(Entry {
+            known: None,
             hash,
             text: [name, value].concat().into(),
             name: name.len(),

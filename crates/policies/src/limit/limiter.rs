@@ -200,18 +200,7 @@ impl Limiter {
                 first.limit = limit;
             }
             if let Some(calendar) = &self.calendar {
-                let bounds = calendar.at(i64::try_from(ex.unix_seconds()).unwrap_or_default());
-                let nanos = |second: i64| {
-                    u64::try_from(second)
-                        .unwrap_or_default()
-                        .saturating_mul(1_000_000_000)
-                };
-                first.algorithm = Algorithm::Period {
-                    previous: nanos(bounds.previous),
-                    start: nanos(bounds.start),
-                    end: nanos(bounds.end),
-                    next: nanos(bounds.next),
-                };
+                first.algorithm = calendar.algorithm(ex.unix_seconds(), first.limit);
             }
         }
         own.get(..rules.len()).unwrap_or_default()
@@ -293,6 +282,12 @@ impl Limiter {
             return;
         }
         let set = self.set(tier);
+        // What the period before left is part of what may be used in this one.
+        let carried = decision.reports().first().map_or(0, |report| report.carried);
+        let limit = match (limit, set.rules.first()) {
+            (None, Some(first)) if carried > 0 => Some(first.limit.saturating_add(carried)),
+            (limit, _) => limit.map(|limit| limit.saturating_add(carried)),
+        };
         let mut own = [NO_RULE; MOST_RULES];
         let rules = self.rules(ex, tier, limit, &mut own);
         if let (Some((from, warned)), Some((rule, report))) =

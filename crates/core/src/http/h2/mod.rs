@@ -11,6 +11,7 @@ mod switch;
 mod tasks;
 mod write;
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::rc::Rc;
@@ -18,7 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use gatehouse_http1::RequestHead;
-use gatehouse_http2::{Breach, Connection as Frames, Event, Opening, Reason, Settings, Step};
+use gatehouse_http2::{Breach, Connection as Frames, Event, Reason, Settings, Step};
 
 use crate::exchange::Connection;
 use crate::io::{Buffer, Clock, LARGE, Phase, Stream};
@@ -27,7 +28,8 @@ use crate::telemetry::metrics::Http2Closed;
 use crate::worker::Worker;
 
 use session::Session;
-use tasks::Tasks;
+use stream::Asked;
+use tasks::{Seat, Tasks};
 
 /// How often the connection and its requests are looked at by turns before other tasks have theirs.
 const ROUNDS: u32 = 8;
@@ -77,7 +79,7 @@ impl Client {
         };
         let most = plan.client.limits.requests_per_connection;
         drop(plan);
-        let begin = |head, opening| stream::serve(session.clone(), head, opening);
+        let begin = |seat| stream::serve(session.clone(), seat);
         let mut driver = Driver {
             stream: self.stream,
             input: self.first,
@@ -133,12 +135,12 @@ struct Times {
     linger: Duration,
 }
 
-/// The task of a connection. `F` is a request being answered, `B` begins one.
+/// The task of a connection. `F` answers requests, `B` makes one of those.
 struct Driver<F, B> {
     stream: Stream,
     /// What was read and is not a whole frame yet.
     input: Option<Buffer>,
-    tasks: Tasks<F>,
+    tasks: Tasks<F, Asked>,
     begin: B,
     session: Rc<Session>,
     clock: Rc<Clock>,
@@ -166,8 +168,8 @@ enum Stage {
 
 impl<F, B> Driver<F, B>
 where
-    F: Future<Output = ()>,
-    B: Fn(RequestHead, Opening) -> F,
+    F: Future<Output = Infallible>,
+    B: Fn(Rc<Seat<Asked>>) -> F,
 {
     /// One turn. Ready when the connection is over, with true if the client may still be sending.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
@@ -266,7 +268,7 @@ where
                     drop(inner);
                     self.accepted += 1;
                     let head = std::mem::replace(head, worker.spare_request());
-                    self.tasks.push((self.begin)(head, opening));
+                    self.tasks.push(Asked { head, opening }, &self.begin);
                 }
                 Event::Data { key, data, is_last } => {
                     let data = bytes.get(data).unwrap_or_default();

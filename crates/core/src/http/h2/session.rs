@@ -126,6 +126,11 @@ impl Session {
         Poll::Pending
     }
 
+    /// True if the stream has ended before its time.
+    pub fn is_gone(&self, key: Key) -> bool {
+        self.inner.borrow().frames.closed(key).is_some()
+    }
+
     /// Ready when the stream has ended before its time.
     pub fn poll_gone(&self, cx: &mut Context<'_>, key: Key) -> Poll<()> {
         let mut inner = self.inner.borrow_mut();

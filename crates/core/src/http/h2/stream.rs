@@ -1,9 +1,9 @@
 //! One request on a connection of HTTP/2 and its answer.
 //!
-//! Each has its own clock and its own future, which belongs to the connection and ends with it.
+//! Each has its own clock and a future for itself, which belongs to the connection and ends with it.
 
+use std::convert::Infallible;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
 use gatehouse_http1::{HeadError, RequestHead};
@@ -11,21 +11,38 @@ use gatehouse_http2::Opening;
 
 use super::incoming::{Incoming, Side};
 use super::session::Session;
+use super::tasks::Seat;
 use super::{switch, write};
 use crate::body::Body;
-use crate::exchange::{ClientSide, Exchange, Request};
+use crate::exchange::{Exchange, Request};
 use crate::failure::{Code, Failure};
 use crate::http::h1;
 use crate::http::upgrade;
 use crate::io::{Clock, Total};
 use crate::proxy;
 
+/// Answers the requests of a place, one after the other.
+pub(super) async fn serve(session: Rc<Session>, seat: Rc<Seat<Asked>>) -> Infallible {
+    let worker = &session.worker;
+    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
+    loop {
+        let asked = seat.next().await;
+        answer(&session, &clock, asked).await;
+        clock.end_total();
+    }
+}
+
+/// A request whose head has come.
+pub(super) struct Asked {
+    pub head: RequestHead,
+    pub opening: Opening,
+}
+
 /// Answers one request.
-pub(super) async fn serve(session: Rc<Session>, head: RequestHead, opening: Opening) {
+async fn answer(session: &Rc<Session>, clock: &Rc<Clock>, Asked { head, opening }: Asked) {
     let worker = &session.worker;
     let started = Instant::now();
     let plan = worker.plan();
-    let clock = Rc::new(Clock::new(&worker.timers, worker.metrics.clone()));
     let side = Side::new(session.clone(), opening.key);
     let mut request = Request {
         head,
@@ -39,7 +56,7 @@ pub(super) async fn serve(session: Rc<Session>, head: RequestHead, opening: Open
         let source = Incoming::new(side.clone(), clock.clone(), *declared, &plan.client);
         request.body = Body::Source(Box::new(source));
     }
-    let mut ex = Exchange::begin(worker, plan, &session.connection, &clock, request, started);
+    let mut ex = Exchange::begin(worker, plan, &session.connection, clock, request, started);
     ex.client_side = Some(side.clone());
     if let Err(error @ HeadError::Malformed(_)) = &opening.head {
         // Its stream was reset (RFC 9113 8.1.1). It is counted and logged like one of HTTP/1 that gets a 400.
@@ -47,8 +64,7 @@ pub(super) async fn serve(session: Rc<Session>, head: RequestHead, opening: Open
         return ex.close();
     }
     // Requests that are taken back at once must not cost an endpoint anything.
-    let gone = std::future::poll_fn(|cx| Poll::Ready(side.poll_gone(cx).is_ready())).await;
-    if gone {
+    if session.is_gone(opening.key) {
         ex.record.broke(&Failure::new(Code::ClientGone));
         ex.close();
         return;
@@ -65,7 +81,6 @@ pub(super) async fn serve(session: Rc<Session>, head: RequestHead, opening: Open
         return Box::pin(switch::serve(ex, side, response)).await;
     }
     write::response(&mut ex, &side, response).await;
-    clock.end_total();
     ex.record.bytes_in = side.body_bytes.get();
     ex.close();
 }

@@ -3,10 +3,14 @@
 //! A wake during a turn of the task only notes whom it is for: the turn looks there before it ends. The task is woken for
 //! what happens outside of its turns.
 
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
@@ -61,25 +65,45 @@ impl Wake for OfRequest {
     }
 }
 
-/// Where a request has its future. Memory and waker stay for the next one: that may at worst be polled for nothing.
-struct Place<F> {
-    future: Pin<Box<Option<F>>>,
+/// Where a future finds the requests that it answers, one after the other.
+pub(super) struct Seat<R> {
+    next: Cell<Option<R>>,
+    is_taken: Cell<bool>,
+}
+
+impl<R> Seat<R> {
+    /// The next request, once there is one. Whoever waits for it is free for another.
+    pub async fn next(&self) -> R {
+        poll_fn(|_| {
+            let next = self.next.take();
+            self.is_taken.set(next.is_some());
+            next.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// Where requests are answered by one future, which never ends: a new one for each would have to be moved to its place,
+/// thousands of bytes of memory that are seldom in any cache. The waker may at worst poll the next request for nothing.
+struct Place<F, R> {
+    future: Pin<Box<F>>,
+    seat: Rc<Seat<R>>,
     of: Arc<OfRequest>,
     waker: Waker,
 }
 
-/// The futures, and the wakers that note them.
-pub(super) struct Tasks<F> {
+/// The futures that answer requests `R`, and the wakers that note them.
+pub(super) struct Tasks<F, R> {
     flags: Arc<Flags>,
     /// Wakes the connection.
     pub connection: Waker,
-    places: Vec<Place<F>>,
+    places: Vec<Place<F, R>>,
     free: Vec<usize>,
     /// Those to be polled next; kept for its memory.
     noted: Vec<usize>,
 }
 
-impl<F: Future<Output = ()>> Tasks<F> {
+impl<F: Future<Output = Infallible>, R> Tasks<F, R> {
     /// No requests; the connection has something to do.
     pub fn new() -> Self {
         let flags = Arc::new(Flags::default());
@@ -127,25 +151,31 @@ impl<F: Future<Output = ()>> Tasks<F> {
         self.free.len() == self.places.len()
     }
 
-    /// Takes a request in; it is polled with the others.
-    pub fn push(&mut self, future: F) {
-        let place = self.free.pop().unwrap_or_else(|| {
+    /// Takes a request in; it is polled with the others. `begin` makes the future that answers what comes to a seat, if
+    /// there is none that is free.
+    pub fn push(&mut self, request: R, begin: impl FnOnce(Rc<Seat<R>>) -> F) {
+        let at = self.free.pop().unwrap_or_else(|| {
             let of = Arc::new(OfRequest {
                 flags: self.flags.clone(),
                 place: self.places.len(),
                 is_noted: AtomicBool::new(false),
             });
-            let waker = of.clone().into();
+            let seat = Rc::new(Seat {
+                next: Cell::new(None),
+                is_taken: Cell::new(false),
+            });
             self.places.push(Place {
-                future: Box::pin(None),
+                future: Box::pin(begin(seat.clone())),
+                seat,
+                waker: of.clone().into(),
                 of,
-                waker,
             });
             self.places.len() - 1
         });
         // A place that was free, or the last one.
-        let place = &mut self.places[place];
-        place.future.set(Some(future));
+        let place = &self.places[at];
+        place.seat.next.set(Some(request));
+        place.seat.is_taken.set(true);
         place.waker.wake_by_ref();
     }
 
@@ -161,12 +191,13 @@ impl<F: Future<Output = ()>> Tasks<F> {
                 continue;
             };
             place.of.is_noted.store(false, Ordering::SeqCst);
-            let Some(future) = place.future.as_mut().as_pin_mut() else {
+            if !place.seat.is_taken.get() {
                 continue;
-            };
+            }
             let mut cx = Context::from_waker(&place.waker);
-            if future.poll(&mut cx).is_ready() {
-                place.future.set(None);
+            // Never ready.
+            let _ = place.future.as_mut().poll(&mut cx);
+            if !place.seat.is_taken.get() {
                 self.free.push(at);
             }
         }
@@ -184,11 +215,16 @@ impl<F: Future<Output = ()>> Tasks<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
-    use std::future::{pending, poll_fn};
-    use std::rc::Rc;
+    use std::future::pending;
     use std::sync::atomic::AtomicUsize;
-    use std::task::Poll;
+
+    type Work = Pin<Box<dyn Future<Output = ()>>>;
+
+    async fn one_by_one(seat: Rc<Seat<Work>>) -> Infallible {
+        loop {
+            seat.next().await.await;
+        }
+    }
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -206,7 +242,7 @@ mod tests {
         let mut tasks = Tasks::new();
         tasks.begin_turn(&woken.clone().into());
         assert!(tasks.take_connection() && !tasks.take_connection());
-        tasks.push(pending());
+        tasks.push(Box::pin(pending()) as Work, one_by_one);
         assert!(tasks.poll() && !tasks.poll() && count() == 0);
         tasks.end_turn();
         assert_eq!(count(), 0);
@@ -223,7 +259,7 @@ mod tests {
         let mut tasks = Tasks::new();
         for _ in 0..3 {
             let (polls, last) = (polls.clone(), last.clone());
-            tasks.push(poll_fn(move |cx| {
+            let work = poll_fn(move |cx| {
                 polls.set(polls.get() + 1);
                 last.set(Some(cx.waker().clone()));
                 if polls.get() > 3 {
@@ -231,15 +267,21 @@ mod tests {
                 } else {
                     Poll::Pending
                 }
-            }));
+            });
+            tasks.push(Box::pin(work) as Work, one_by_one);
         }
         assert!(tasks.poll() && polls.get() == 3);
         let waker = last.take().unwrap();
         waker.wake_by_ref();
         waker.wake_by_ref();
         assert!(tasks.poll() && polls.get() == 4 && !tasks.is_empty());
-        // One that is over is not polled again.
+        // One that is over is not polled again, and the next takes its place.
         waker.wake();
         assert!(tasks.poll() && polls.get() == 4);
+        let begun = Rc::new(Cell::new(false));
+        let seen = begun.clone();
+        tasks.push(Box::pin(async move { seen.set(true) }) as Work, one_by_one);
+        assert!(tasks.places.len() == 3 && tasks.poll() && begun.get());
+        assert!(!tasks.poll() && tasks.free.len() == 1);
     }
 }
