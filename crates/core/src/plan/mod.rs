@@ -9,6 +9,7 @@ mod compile;
 pub mod diff;
 mod explain;
 pub mod lint;
+pub mod outputs;
 mod policies;
 
 use std::collections::HashMap;

@@ -137,9 +137,11 @@ upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
     std::fs::create_dir(gateway.directory().join("geo")).unwrap();
     std::fs::write(&file, countries::database(&blocks)).unwrap();
     let gateway = gateway.start();
-    let ask = |path: &str, ip: &str| {
+    // On one connection: lines of several come in any order.
+    let mut client = Client::connect(gateway.address());
+    let mut ask = |path: &str, ip: &str| {
         let request = Request::new("GET", path).header("X-Forwarded-For", ip);
-        client::once(gateway.address(), &request).status
+        client.send(&request).status
     };
     assert_eq!(ask("/tell", "192.0.2.7"), 200);
     assert_eq!(backend.last().header("x-country"), Some("DE"));

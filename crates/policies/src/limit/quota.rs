@@ -225,9 +225,10 @@ impl PolicyConfig for Quota {
             },
             shadow: self.shadow,
             headers: self.headers,
-            outcomes: Outcomes::new(cx, &OUTCOMES, &label),
+            outcomes: Outcomes::new(cx, &OUTCOMES, &label, false),
             code: Code::QuotaExceeded,
             calendar: Some(calendar),
+            queue: None,
             warn: (self.warn_at < 100).then(|| (self.warn_at, cx.tally(&OUTCOMES, &[&label, "warned"]))),
         }))
     }

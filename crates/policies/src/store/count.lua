@@ -43,7 +43,9 @@ for i = 1, count do
     if start > now + rule.window then start, previous = now, 0 end
     previous = max(0, previous - max(0, now - start) * rule.limit / rule.window)
     start = max(start, now)
-    rule.left = floor(rule.burst - previous + 0.000001)
+    -- What is admitted ahead of its turn.
+    rule.ahead = tonumber(ARGV[at + 5]) * rule.limit / rule.window
+    rule.left = cost > rule.burst and -1 or floor(rule.burst + rule.ahead - previous + 0.000001)
   else
     local from, to, before
     local rollover = 0
@@ -117,9 +119,10 @@ for i, rule in ipairs(rules) do
     elseif rule.previous > 0 then reset = rule.window - rule.elapsed end
   elseif rule.kind == 'b' then
     if not fits then
-      wait = cost > rule.burst and -1 or ceil((rule.previous + cost - rule.burst) * rule.window / rule.limit)
+      wait = cost > rule.burst and -1 or ceil((rule.previous + cost - rule.burst - rule.ahead) * rule.window / rule.limit)
     end
     rule.previous = rule.previous + taken
+    rule.left = floor(rule.burst - rule.previous + 0.000001) + taken
     reset = ceil(rule.previous * rule.window / rule.limit)
   else
     reset = rule.to - now

@@ -46,7 +46,7 @@ impl Redis {
             let (kind, numbers) = match rule.algorithm {
                 Algorithm::SlidingWindow => (b's', [micros(rule.window), 0, 0, 0, 0]),
                 Algorithm::FixedWindow => (b'f', [micros(rule.window), 0, 0, 0, 0]),
-                Algorithm::TokenBucket => (b'b', [micros(rule.window), rule.burst, 0, 0, 0]),
+                Algorithm::TokenBucket => (b'b', [micros(rule.window), rule.burst, rule.ahead / 1_000, 0, 0]),
                 Algorithm::Period {
                     previous,
                     start,

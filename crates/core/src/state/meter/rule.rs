@@ -16,6 +16,9 @@ pub struct Rule {
     pub window: u64,
     /// Of a token bucket: what may be used at once.
     pub burst: u64,
+    /// Of a token bucket: how long ahead of its turn a use is admitted, in nanoseconds. It is then told with the time
+    /// until nothing counts any more, which is as much longer.
+    pub ahead: u64,
 }
 
 /// How a limit counts.
@@ -138,7 +141,8 @@ impl Cell {
     pub(super) fn fits(&self, rule: &Rule, cost: u64, now: u64) -> bool {
         match rule.algorithm {
             Algorithm::TokenBucket => {
-                self.debt(rule, now) + wide(cost, rule.window) <= wide(rule.burst, rule.window)
+                let most = wide(rule.burst, rule.window) + wide(rule.ahead, rule.limit);
+                cost <= rule.burst && self.debt(rule, now) + wide(cost, rule.window) <= most
             }
             _ => self.used(rule, now).saturating_add(cost) <= self.allowance(rule),
         }
@@ -196,7 +200,8 @@ impl Cell {
                 let (debt, full) = (self.debt(rule, now), wide(rule.burst, rule.window));
                 let limit = u128::from(rule.limit.max(1));
                 let remaining = full.saturating_sub(debt) / u128::from(rule.window);
-                let over = (debt + wide(cost, rule.window)).saturating_sub(full);
+                let most = full + wide(rule.ahead, rule.limit);
+                let over = (debt + wide(cost, rule.window)).saturating_sub(most);
                 let wait = (cost <= rule.burst).then(|| narrow(over.div_ceil(limit)));
                 (narrow(remaining), narrow(debt.div_ceil(limit)), wait)
             }
@@ -333,6 +338,7 @@ mod tests {
                 limit: 10,
                 window,
                 burst: 10,
+                ahead: 0,
             };
             // At the beginning of a window of the clock.
             let (at, second) = (1_000 * window, 1_000_000_000);
@@ -356,5 +362,32 @@ mod tests {
             cell.settle(&rule, 8, 0, at, later);
             assert_eq!(left(&cell, later), 5, "{algorithm:?}: too late");
         }
+    }
+
+    #[test]
+    fn what_is_admitted_ahead_has_its_turns_one_by_one() {
+        // Ten in a second, one at once, and up to a quarter of a second ahead.
+        let rule = Rule {
+            algorithm: Algorithm::TokenBucket,
+            limit: 10,
+            window: 1_000_000_000,
+            burst: 1,
+            ahead: 250_000_000,
+        };
+        let (mut cell, now) = (Cell::default(), 5_000_000_000);
+        for turn in 0..3 {
+            cell.turn(&rule, now);
+            assert!(cell.fits(&rule, 1, now));
+            cell.take(&rule, 1);
+            let report = cell.report(&rule, true, 1, now);
+            assert_eq!(report.resets_in, Duration::from_millis(100 * (turn + 1)));
+            assert_eq!(report.remaining, 0);
+        }
+        assert!(!cell.fits(&rule, 1, now), "its turn would be in 300 ms");
+        let report = cell.report(&rule, false, 1, now);
+        assert_eq!(report.retry_after, Some(Duration::from_millis(50)));
+        assert!(cell.fits(&rule, 1, now + 50_000_000));
+        // Nobody has more at once than the burst, however long they would wait.
+        assert!(!Cell::default().fits(&rule, 2, now));
     }
 }

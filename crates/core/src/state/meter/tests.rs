@@ -65,6 +65,7 @@ fn rule(algorithm: Algorithm, limit: u64, window: Duration) -> Rule {
         limit,
         window,
         burst: limit,
+        ahead: 0,
     }
 }
 
