@@ -178,25 +178,21 @@ impl Http3Client {
         let mut packet = [0; 2048];
         let (len, client) = ear.recv_from(&mut packet).expect("a first packet");
         ear.send_to(&packet[..len], to).expect("to send");
-        while shows {
-            let (len, whose) = ear.recv_from(&mut packet).expect("an answer");
-            if whose == client {
-                // It sends again what has not been answered yet.
-                continue;
+        // It may send again what has not been answered yet.
+        let mut from = |wanted: &dyn Fn(SocketAddr, &[u8]) -> bool| loop {
+            let (len, whose) = ear.recv_from(&mut packet).expect("a packet");
+            if wanted(whose, &packet[..len]) {
+                break packet[..len].to_vec();
             }
-            // The two bits of a long header that say what it is (RFC 9000 17.2).
-            if packet[0] & 0xb0 != 0xb0 {
-                break;
+        };
+        if shows {
+            let answer = from(&|whose, _| whose != client);
+            // The bits of a long header that say what it is: Retry (RFC 9000 17.2).
+            if answer[0] & 0xb0 == 0xb0 {
+                ear.send_to(&answer, client).expect("to send");
+                let shown = from(&|whose, packet| whose == client && has_token(packet));
+                ear.send_to(&shown, to).expect("to send");
             }
-            ear.send_to(&packet[..len], client).expect("to send");
-            let token = loop {
-                let (len, whose) = ear.recv_from(&mut packet).expect("a packet with the token");
-                if whose == client && has_token(&packet[..len]) {
-                    break len;
-                }
-            };
-            ear.send_to(&packet[..token], to).expect("to send");
-            break;
         }
         drop(connecting);
         ear

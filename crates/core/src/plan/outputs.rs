@@ -55,7 +55,7 @@ fn obstacle(path: &Path, way: Way) -> Option<(String, &'static str)> {
     }
     if found.is_ok() && way == Way::Append {
         let denied = access(path, Access::WRITE_OK).err()?;
-        return Some((told(denied.into()), GRANT));
+        return Some((told(&denied.into()), GRANT));
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -67,7 +67,7 @@ fn obstacle(path: &Path, way: Way) -> Option<(String, &'static str)> {
         Ok(_) => {
             let denied = access(folder, Access::WRITE_OK | Access::EXEC_OK).err()?;
             Some((
-                format!("no file can be made in `{shown}`: {}", told(denied.into())),
+                format!("no file can be made in `{shown}`: {}", told(&denied.into())),
                 GRANT,
             ))
         }
@@ -75,11 +75,11 @@ fn obstacle(path: &Path, way: Way) -> Option<(String, &'static str)> {
             let what = format!("there is no folder `{shown}`");
             Some((what, "make it, or choose another path"))
         }
-        Err(error) => Some((format!("`{shown}`: {}", told(error)), GRANT)),
+        Err(error) => Some((format!("`{shown}`: {}", told(&error)), GRANT)),
     }
 }
 
-fn told(error: io::Error) -> String {
+fn told(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),

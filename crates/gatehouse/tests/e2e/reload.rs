@@ -197,9 +197,9 @@ fn an_address_that_comes_free_is_taken_without_a_signal() {
     };
     let before = failed();
     drop(taken);
-    gateway.wait_metric("gatehouse_config_behind", &[], |n| n == 0.0);
+    gateway.wait_metric("gatehouse_config_behind", &[], |n| n < 0.5);
     assert_eq!(client::get(address, "/").text(), "2");
-    assert_eq!(failed(), before, "one more try is not one more failure");
+    assert!(failed() - before < 0.5, "one more try is not one more failure");
 }
 
 #[test]

@@ -136,8 +136,8 @@ mod tests {
         retry_above: 64,
     };
 
-    fn client(n: u8) -> Option<IpAddr> {
-        Some(IpAddr::from(Ipv4Addr::new(10, 0, 0, n)))
+    fn address(n: u8) -> IpAddr {
+        IpAddr::from(Ipv4Addr::new(10, 0, 0, n))
     }
 
     fn begin(door: &Arc<Door>, shown: Option<IpAddr>) -> Option<Handshake> {
@@ -154,11 +154,11 @@ mod tests {
     #[test]
     fn a_few_clients_do_not_take_all_places() {
         let door = Arc::<Door>::default();
-        let mut kept: Vec<_> = (0..64).map_while(|_| begin(&door, client(1))).collect();
+        let mut kept: Vec<_> = (0..64).map_while(|_| begin(&door, Some(address(1)))).collect();
         assert_eq!(kept.len(), 32, "half of them, while nobody else asks");
-        kept.extend((0..64).map_while(|_| begin(&door, client(2))));
+        kept.extend((0..64).map_while(|_| begin(&door, Some(address(2)))));
         assert_eq!(kept.len(), 40, "then its share");
-        kept.extend((3..).map_while(|n| begin(&door, client(n))));
+        kept.extend((3..).map_while(|n| begin(&door, Some(address(n)))));
         assert_eq!(kept.len(), 64, "and others have the rest");
         drop(kept);
         let left = door.under_way();
@@ -171,7 +171,7 @@ mod tests {
         let liars: Vec<_> = (0..64).map_while(|_| begin(&door, None)).collect();
         assert_eq!(liars.len(), 32, "half of the places");
         assert!(matches!(door.begin(BOUNDS, None), Answer::Retry), "not refused");
-        let honest: Vec<_> = (0..64).map_while(|_| begin(&door, client(1))).collect();
+        let honest: Vec<_> = (0..64).map_while(|_| begin(&door, Some(address(1)))).collect();
         assert_eq!(honest.len(), 8, "its whole share");
     }
 
@@ -186,6 +186,6 @@ mod tests {
             panic!("the first is let in as it is")
         };
         assert!(matches!(door.begin(bounds, None), Answer::Retry));
-        assert!(matches!(door.begin(bounds, client(1)), Answer::Begin(_)));
+        assert!(matches!(door.begin(bounds, Some(address(1))), Answer::Begin(_)));
     }
 }
