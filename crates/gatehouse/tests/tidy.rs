@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gatehouse_testkit::gateway::command::run;
+use gatehouse_testkit::manual;
 use gatehouse_testkit::temp::TempDir;
-use gatehouse_testkit::tls::{Authority, Leaf};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gatehouse");
@@ -355,75 +355,28 @@ fn every_kind_has_a_case_and_a_page() {
     none(&wrong);
 }
 
-/// Blocks of YAML in documents whose first line says that they are whole.
+/// Blocks of YAML whose first line says that they are whole. The guides are run as well, by `e2e/manual.rs`.
 #[test]
 fn documents_in_the_manual_are_good() {
     let mut wrong = Vec::new();
     let mut found = 0;
     for path in files("md") {
-        for (number, block) in blocks(&read(&path)) {
+        for document in manual::blocks(&read(&path))
+            .iter()
+            .filter(|block| block.is_document())
+        {
             found += 1;
             let directory = TempDir::new();
-            if block.contains("tls/") {
-                certificates(&directory);
-            }
-            // A folder that a package makes.
-            let block = block.replace("/var/log/gatehouse/", "");
-            directory.write("gatehouse.yaml", &block);
+            manual::write_files(directory.path(), &document.text);
+            directory.write("gatehouse.yaml", &manual::moved(&document.text, directory.path()));
             let output = run(BINARY, &["check", "gatehouse.yaml"], directory.path());
             if output.code != Some(0) {
-                wrong.push(format!("{}:{number}:\n{}", shown(&path), output.stderr));
+                wrong.push(format!("{}:{}:\n{}", shown(&path), document.line, output.stderr));
             }
         }
     }
     none(&wrong);
     assert!(found > 0, "no document found");
-}
-
-/// The files that the manual's documents name.
-fn certificates(directory: &TempDir) {
-    let authority = Authority::new();
-    for (name, hosts) in [("api", &["api.example.com"]), ("web", &["*.example.com"])] {
-        let issued = authority.server(hosts);
-        directory.write(&format!("tls/{name}.pem"), &issued.cert);
-        directory.write(&format!("tls/{name}.key"), &issued.key);
-    }
-    let gateway = authority.issue(&Leaf::client("gateway.internal"));
-    directory.write("tls/gateway.pem", &gateway.cert);
-    directory.write("tls/gateway.key", &gateway.key);
-    directory.write("tls/ca.pem", &authority.pem());
-    directory.write("tls/clients.pem", &authority.pem());
-    directory.write("tls/revoked.pem", &authority.revoke(&[]));
-    directory.write(
-        "tls/tickets",
-        &format!("{}\n", "MDEyMzQ1Njc4OWFiY2Rl".repeat(3) + "Zjk2"),
-    );
-}
-
-/// Fenced blocks that begin with the line `# gatehouse.yaml`, with their line numbers.
-fn blocks(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let indent = line.len() - line.trim_start().len();
-        if !line.trim_start().starts_with("```yaml") {
-            continue;
-        }
-        let inside = lines
-            .by_ref()
-            .map(|(_, line)| line)
-            .take_while(|line| line.trim() != "```");
-        let block: Vec<&str> = inside
-            .map(|line| line.get(indent..).unwrap_or_default())
-            .collect();
-        if block
-            .first()
-            .is_some_and(|line| line.trim() == "# gatehouse.yaml")
-        {
-            found.push((number + 1, block.join("\n") + "\n"));
-        }
-    }
-    found
 }
 
 #[test]

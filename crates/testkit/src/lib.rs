@@ -25,6 +25,7 @@ pub mod h2;
 pub mod h3;
 pub mod headers;
 pub mod login_provider;
+pub mod manual;
 pub mod metrics;
 pub mod proxy_protocol;
 pub mod raw;

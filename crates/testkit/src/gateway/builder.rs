@@ -44,6 +44,13 @@ impl Builder {
         self
     }
 
+    /// Another configuration.
+    #[must_use]
+    pub fn config(mut self, yaml: &str) -> Self {
+        yaml.clone_into(&mut self.yaml);
+        self
+    }
+
     /// Another command line than `run FILE`.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {

@@ -1,4 +1,4 @@
-//! One-shot runs of the binary: `check`, `schema`, `version`.
+//! One-shot runs of the binary (`check`, `schema`, `version`) and of other commands.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,23 +14,33 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// Runs the binary to its end, at most 30 seconds.
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs the binary to its end.
 #[track_caller]
 pub fn run(binary: &str, arguments: &[&str], directory: &Path) -> Output {
     let binary = std::env::var("GATEHOUSE_BIN").unwrap_or_else(|_| binary.to_owned());
-    let mut child = Command::new(&binary)
+    let mut command = Command::new(binary);
+    command
         .args(arguments)
         .current_dir(directory)
+        .env("NO_COLOR", "1");
+    finish(command)
+}
+
+/// Runs a command to its end, and collects what it says.
+#[track_caller]
+pub fn finish(mut command: Command) -> Output {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .env("NO_COLOR", "1")
         .spawn()
-        .unwrap_or_else(|e| panic!("start {binary}: {e}"));
+        .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
     let stdout = Lines::collect(child.stdout.take().expect("stdout"));
     let stderr = Lines::collect(child.stderr.take().expect("stderr"));
-    let limit = Duration::from_secs(30);
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + LIMIT;
     let status = loop {
         if let Some(status) = child.try_wait().expect("its status") {
             break status;
@@ -38,12 +48,12 @@ pub fn run(binary: &str, arguments: &[&str], directory: &Path) -> Output {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("`{binary} {}` did not end within {limit:?}", arguments.join(" "));
+            panic!("{command:?} did not end within {LIMIT:?}");
         }
         std::thread::park_timeout(Duration::from_millis(2));
     };
-    stdout.wait_end(limit);
-    stderr.wait_end(limit);
+    stdout.wait_end(LIMIT);
+    stderr.wait_end(LIMIT);
     let text = |lines: &Lines| lines.all().iter().map(|l| format!("{l}\n")).collect();
     Output {
         code: status.code(),
