@@ -189,9 +189,12 @@ pub struct Exchange {
     pub(crate) accepts_trailers: bool,
     mark: OnceCell<u64>,
     current: usize,
-    /// What policies keep, by their places.
-    slots: Vec<(usize, Box<dyn Any>)>,
+    /// What policies keep; without capacity until one does.
+    slots: Slots,
 }
+
+/// What policies keep, by their places.
+pub(crate) type Slots = Vec<(usize, Box<dyn Any>)>;
 
 /// How far each chain got, so that the way back visits the same policies.
 #[derive(Debug, Default, Clone, Copy)]
@@ -289,7 +292,13 @@ impl Exchange {
     /// Keeps a value for this policy's later hooks, in place of one of the same type. One of each type for each policy
     /// instance.
     pub fn keep<T: Any>(&mut self, value: T) {
-        let _: Option<T> = self.kept();
+        if self.slots.capacity() == 0 {
+            self.slots = self.worker.spare_slots();
+        }
+        let found = self.slots.iter().position(|slot| self.has::<T>(slot));
+        if let Some(at) = found {
+            self.slots.swap_remove(at);
+        }
         self.slots.push((self.current, Box::new(value)));
     }
 
@@ -313,6 +322,12 @@ impl Exchange {
     /// The time, up to a tick behind; costs nothing.
     pub fn now(&self) -> Instant {
         self.worker.now()
+    }
+
+    /// The time for what has to be exact: when the request was there, unless a tick has gone by since. It then is up to a
+    /// tick behind. Costs nothing.
+    pub fn exact_now(&self) -> Instant {
+        self.worker.now().max(self.record.started())
     }
 
     /// The time of day, in seconds since 1970.
@@ -345,5 +360,8 @@ impl Drop for Exchange {
         record::close_abandoned(self);
         self.worker
             .recycle_request(std::mem::take(&mut self.request.head));
+        if self.slots.capacity() > 0 {
+            self.worker.recycle_slots(std::mem::take(&mut self.slots));
+        }
     }
 }

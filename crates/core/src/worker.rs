@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::exchange::Slots;
 use crate::gateway::{Gateway, PlanRef};
 use crate::http::date::HttpDate;
 use crate::io::BufferPool;
@@ -106,6 +107,7 @@ pub struct Worker {
     #[allow(clippy::vec_box, reason = "responses keep the boxes")]
     responses: RefCell<Vec<Box<ResponseHead>>>,
     staging: RefCell<Vec<Vec<u8>>>,
+    slots: RefCell<Vec<Slots>>,
     random: Cell<[u64; 2]>,
     /// An instant and the time of day it was.
     epoch: Cell<(Instant, Duration)>,
@@ -206,6 +208,7 @@ impl Worker {
             requests: RefCell::default(),
             responses: RefCell::default(),
             staging: RefCell::default(),
+            slots: RefCell::default(),
             random: Cell::new([seed.hash_one(1_u64) | 1, seed.hash_one(2_u64)]),
             epoch: Cell::new(epoch()),
             date: Cell::new(HttpDate::default()),
@@ -297,6 +300,19 @@ impl Worker {
 
     pub(crate) fn recycle_response(&self, head: Box<ResponseHead>) {
         keep(&self.responses, head);
+    }
+
+    /// Room for what policies keep.
+    pub(crate) fn spare_slots(&self) -> Slots {
+        self.slots
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(4))
+    }
+
+    pub(crate) fn recycle_slots(&self, mut slots: Slots) {
+        slots.clear();
+        keep(&self.slots, slots);
     }
 
     /// An empty buffer to encode heads into.

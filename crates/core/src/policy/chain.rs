@@ -76,6 +76,7 @@ impl Chain {
             .preflight
             .as_ref()
             .filter(|preflight| preflight.asked_at.is_some());
+        let clock = ex.clock().clone();
         for (i, policy) in self.policies.iter().enumerate() {
             if let Some(detour) = detour
                 && detour.asked_at == Some(i)
@@ -95,10 +96,9 @@ impl Chain {
             }
             ex.enter(self.base + i);
             progress.0 = i + 1;
-            let bound = ex.clock().clone();
             let outcome = match policy.on_request(ex) {
                 Step::Ready(outcome) => outcome,
-                Step::Pending(decision) => bound.within_total(decision).await?,
+                Step::Pending(decision) => clock.within_total(decision).await?,
             };
             if let Verdict::Respond(reply) = outcome? {
                 return Ok(Some(*reply));
@@ -114,12 +114,12 @@ impl Chain {
         ex: &mut Exchange,
         response: &mut Response,
     ) -> Result<(), Failure> {
+        let clock = ex.clock().clone();
         for (i, policy) in self.policies.iter().enumerate().take(progress.0).rev() {
             ex.enter(self.base + i);
-            let bound = ex.clock().clone();
             let outcome = match policy.on_response(ex, response) {
                 Step::Ready(outcome) => outcome,
-                Step::Pending(decision) => bound.within_total(decision).await?,
+                Step::Pending(decision) => clock.within_total(decision).await?,
             };
             if let Verdict::Respond(other) = outcome? {
                 *response = *other;

@@ -52,7 +52,7 @@ struct Shard(Mutex<Entries>);
 /// The cells of entry `i` begin at `i` times the stride.
 #[derive(Default, Debug)]
 struct Entries {
-    places: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    places: ByHash<u32>,
     slots: Vec<Slot>,
     cells: Vec<Cell>,
 }
@@ -273,9 +273,12 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// A map by hashes under a secret, which are not hashed again.
+pub type ByHash<V> = HashMap<u64, V, BuildHasherDefault<Hashed>>;
+
 /// Keys are hashes already.
 #[derive(Default, Debug)]
-struct Hashed(u64);
+pub struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn write(&mut self, bytes: &[u8]) {

@@ -98,7 +98,7 @@ impl Limiter {
             self.tier_of(ex)
         };
         let mut key = Vec::with_capacity(64);
-        key.extend_from_slice(self.set(tier).salt.as_bytes());
+        key.extend_from_slice(&self.set(tier).salt);
         self.key.render(ex, self.ipv6_prefix, &mut key);
         let limit = self.limit_from.as_ref().and_then(|text| number(text, ex));
         Asked {
@@ -132,7 +132,7 @@ impl Limiter {
         let asked = self.ask(ex);
         let mut own = [NO_RULE; MOST_RULES];
         let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
-        let decision = self.meters.count(&asked.key, rules, asked.cost, now());
+        let decision = self.meters.count(&asked.key, rules, asked.cost, ex.exact_now());
         self.conclude(ex, asked, &decision, false)
     }
 
@@ -294,45 +294,35 @@ impl Limiter {
         }
         let set = self.set(tier);
         let mut own = [NO_RULE; MOST_RULES];
-        let rules = self.rules(ex, tier, limit, &mut own);
+        let rules = match limit {
+            None => &set.rules,
+            Some(_) => self.rules(ex, tier, limit, &mut own),
+        };
         if let (Some((from, warned)), Some((rule, report))) =
             (&self.warn, rules.iter().zip(decision.reports()).next())
         {
-            let used = percent(rule.limit, report.remaining);
-            if decision.admitted && used >= u64::from(*from) {
+            if decision.admitted && is_used(rule.limit, report.remaining, *from) {
                 warned.count(ex);
+                let used = percent(rule.limit, report.remaining);
                 response
                     .headers_mut()
                     .set_name(b"x-quota-warning", used.to_string().as_bytes());
             }
         }
-        let day = ex.unix_seconds();
-        if limit.is_some() {
-            let told = show::policies(rules, &set.names);
-            show::show(
-                self.headers,
-                response,
-                day,
-                rules,
-                &set.names,
-                &told,
-                decision.reports(),
-            );
-        } else {
-            show::show(
-                self.headers,
-                response,
-                day,
-                rules,
-                &set.names,
-                &set.told,
-                decision.reports(),
-            );
-        }
+        let own_told = limit.map(|_| show::policies(rules, &set.names));
+        show::show(
+            self.headers,
+            response,
+            ex.unix_seconds(),
+            rules,
+            &set.names,
+            own_told.as_ref().unwrap_or(&set.told),
+            decision.reports(),
+        );
     }
 }
 
-/// The time to the nanosecond. The exchange's is up to 20 ms behind, a fiftieth of a window of a second: so much would be
+/// The time to the nanosecond. The worker's is up to 20 ms behind, a fiftieth of a window of a second: so much would be
 /// lost each time one ends.
 fn now() -> Instant {
     Instant::now()
@@ -340,6 +330,11 @@ fn now() -> Instant {
 
 /// Room for rules that are made for a request.
 type Own = [Rule; MOST_RULES];
+
+/// Whether at least so many percent of a limit are used.
+fn is_used(limit: u64, remaining: u64, percent: u8) -> bool {
+    u128::from(limit.saturating_sub(remaining)) * 100 >= u128::from(limit) * u128::from(percent)
+}
 
 /// How much of a limit is used.
 fn percent(limit: u64, remaining: u64) -> u64 {
