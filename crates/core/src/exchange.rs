@@ -332,12 +332,22 @@ impl Exchange {
 
     /// The time of day, in seconds since 1970.
     pub fn unix_seconds(&self) -> u64 {
-        self.worker.unix_time(self.worker.now()).as_secs()
+        self.worker.unix_seconds()
     }
 
     /// Random bits: good for choosing, not for secrets.
     pub fn random(&self) -> u64 {
         self.worker.random()[0]
+    }
+
+    /// An empty buffer to work something out in, which is to be given back.
+    pub fn scratch(&self) -> Vec<u8> {
+        self.worker.spare_staging()
+    }
+
+    /// Takes a buffer back.
+    pub fn give_back(&self, buffer: Vec<u8>) {
+        self.worker.keep_staging(buffer);
     }
 
     /// A number of this exchange alone. Unlike its ids, nobody else has a say in it.

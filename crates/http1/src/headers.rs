@@ -31,8 +31,8 @@ pub struct Headers {
     slots: Vec<Slot>,
     /// One bit for each known name that has a live field.
     present: u64,
-    /// One bit for each length of other names added since `clear`: most that are asked for and absent are told by it.
-    lengths: u64,
+    /// The marks of other names added since `clear`: most that are asked for and absent are told by them.
+    marks: u64,
     live: usize,
     /// Some name added since `clear` contains `_`.
     underscores: bool,
@@ -132,7 +132,7 @@ impl Headers {
         self.buffer.clear();
         self.slots.clear();
         self.present = 0;
-        self.lengths = 0;
+        self.marks = 0;
         self.live = 0;
         self.underscores = false;
     }
@@ -304,7 +304,7 @@ impl Headers {
     }
 
     fn first(&self, id: u8, name: &[u8]) -> Option<&[u8]> {
-        if !self.may_have(id, name.len()) {
+        if !self.may_have(id, name) {
             return None;
         }
         let mut slots = self.slots.iter();
@@ -313,7 +313,7 @@ impl Headers {
     }
 
     fn named<'a>(&'a self, id: u8, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let slots = if self.may_have(id, name.len()) {
+        let slots = if self.may_have(id, name) {
             self.slots.as_slice()
         } else {
             &[]
@@ -324,17 +324,17 @@ impl Headers {
         named.map(|slot| slot.value(&self.buffer))
     }
 
-    /// False if there certainly is no field of a name with this id and length.
-    fn may_have(&self, id: u8, name_len: usize) -> bool {
+    /// False if there certainly is no field of this name.
+    fn may_have(&self, id: u8, name: &[u8]) -> bool {
         if id == OTHER {
-            self.lengths & length_bit(name_len) != 0
+            self.marks & mark(name) != 0
         } else {
             self.present & (1 << id) != 0
         }
     }
 
     fn replace(&mut self, id: u8, name: &[u8], value: &[u8]) -> bool {
-        if !self.may_have(id, name.len()) {
+        if !self.may_have(id, name) {
             return self.push(id, name, value);
         }
         let Some(line) = self.write_line(id, name, value) else {
@@ -375,7 +375,7 @@ impl Headers {
 
     fn add(&mut self, line: Slot) {
         if line.id == OTHER {
-            self.lengths |= length_bit(usize::from(line.name_len));
+            self.marks |= mark(line.name(&self.buffer));
         } else {
             self.present |= 1 << line.id;
         }
@@ -422,7 +422,7 @@ impl Headers {
     }
 
     fn bury(&mut self, id: u8, name: &[u8]) -> bool {
-        if !self.may_have(id, name.len()) {
+        if !self.may_have(id, name) {
             return false;
         }
         let buried = bury(&mut self.slots, &self.buffer, id, name);
@@ -444,9 +444,15 @@ fn bury(slots: &mut [Slot], buffer: &[u8], id: u8, name: &[u8]) -> usize {
     buried
 }
 
-/// The bit of a name's length; lengths 64 apart share one.
-fn length_bit(length: usize) -> u64 {
-    1 << (length % 64)
+/// A bit of a name that is none of the known ones, the same in any case: of its length and its last two bytes, by which
+/// names of one family differ.
+const fn mark(name: &[u8]) -> u64 {
+    // Makes letters lower case.
+    let (before, last) = match name {
+        [.., before, last] => (*before | 0x20, *last | 0x20),
+        _ => (0, 0),
+    };
+    1 << ((name.len() + 5 * before as usize + last as usize) % 64)
 }
 
 const fn id_of(name: &[u8]) -> u8 {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Headers, KnownSet, OTHER, Slot, id_of, length_bit, narrow};
+use super::{Headers, KnownSet, OTHER, Slot, id_of, mark, narrow};
 use crate::known::Known;
 use crate::{byte, encode};
 
@@ -15,22 +15,28 @@ pub struct FieldName {
     id: u8,
     len: u16,
     underscore: bool,
+    mark: u64,
     /// The beginning of a line: the name, a colon and a space.
     start: Cow<'static, [u8]>,
 }
 
 /// Writes the value of a field where it belongs.
-pub struct ValueWriter<'a>(&'a mut Vec<u8>);
+pub struct ValueWriter<'a> {
+    out: &'a mut Vec<u8>,
+    /// True if there is more in it than digits.
+    has_text: bool,
+}
 
 impl ValueWriter<'_> {
     /// Some text of it.
     pub fn text(&mut self, text: &[u8]) {
-        self.0.extend_from_slice(text);
+        self.has_text = true;
+        self.out.extend_from_slice(text);
     }
 
     /// A number in decimal.
     pub fn number(&mut self, n: u64) {
-        encode::decimal(self.0, n);
+        encode::decimal(self.out, n);
     }
 }
 
@@ -42,6 +48,7 @@ impl FieldName {
             id: id_of(name),
             len: u16::try_from(name.len()).ok()?,
             underscore,
+            mark: mark(name),
             start: [name, b": "].concat().into(),
         })
     }
@@ -64,6 +71,7 @@ impl FieldName {
             #[allow(clippy::cast_possible_truncation)]
             len: name.len() as u16,
             underscore,
+            mark: mark(name),
             start: Cow::Borrowed(start.as_bytes()),
         }
     }
@@ -84,8 +92,8 @@ impl FieldName {
 #[derive(Clone, Debug)]
 pub struct FieldNames {
     known: KnownSet,
-    /// One bit for each length of the others.
-    lengths: u64,
+    /// The marks of the others.
+    marks: u64,
     others: Box<[FieldName]>,
 }
 
@@ -94,9 +102,7 @@ impl FromIterator<FieldName> for FieldNames {
         let (known, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.id != OTHER);
         Self {
             known: KnownSet(known.iter().fold(0, |bits, name| bits | 1 << name.id)),
-            lengths: others
-                .iter()
-                .fold(0, |bits, name| bits | length_bit(usize::from(name.len))),
+            marks: others.iter().fold(0, |marks, name| marks | name.mark),
             others: others.into(),
         }
     }
@@ -128,7 +134,7 @@ impl Headers {
         let Some(line) = self.write_named(name, write) else {
             return;
         };
-        if self.may_have(name.id, usize::from(name.len)) {
+        if self.may_have(name.id, name.as_bytes()) {
             self.put(line, name.as_bytes());
         } else {
             self.add(line);
@@ -147,10 +153,15 @@ impl Headers {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&name.start);
         let value = self.buffer.len();
-        write(&mut ValueWriter(&mut self.buffer));
+        let mut writer = ValueWriter {
+            out: &mut self.buffer,
+            has_text: false,
+        };
+        write(&mut writer);
+        let has_text = writer.has_text;
         // What was written is at the end of the buffer.
         let written = &self.buffer[value..];
-        if !byte::is_text(written) || byte::trim(written).len() < written.len() {
+        if has_text && (!byte::is_text(written) || byte::trim(written).len() < written.len()) {
             let cleaned = byte::clean(written).into_owned();
             self.buffer.truncate(value);
             self.buffer.extend_from_slice(&cleaned);
@@ -175,7 +186,7 @@ impl Headers {
     /// As `remove_name` for each of the names; two tests if there are none of them.
     pub fn remove_fields(&mut self, names: &FieldNames) {
         self.remove_any(names.known);
-        if self.lengths & names.lengths != 0 {
+        if self.marks & names.marks != 0 {
             for name in &names.others {
                 self.bury(name.id, name.as_bytes());
             }
@@ -197,7 +208,7 @@ impl Headers {
             ..*slot
         }));
         self.present |= other.present;
-        self.lengths |= other.lengths;
+        self.marks |= other.marks;
         self.live += other.live;
         self.underscores |= other.underscores;
     }
@@ -240,7 +251,7 @@ impl Headers {
 
     /// False if there certainly is no name that both have.
     fn may_share(&self, other: &Self) -> bool {
-        self.present & other.present != 0 || self.lengths & other.lengths != 0
+        self.present & other.present != 0 || self.marks & other.marks != 0
     }
 
     fn live_slots(&self) -> impl Iterator<Item = &Slot> {

@@ -3,7 +3,7 @@
 //! The lines of a head are copied into the buffer as they are, so that those that are written as we would write them
 //! can be copied out again without being put together.
 
-use super::{Headers, OTHER, Slot, length_bit, narrow};
+use super::{Headers, OTHER, Slot, mark, narrow};
 use crate::head::line::{self, FieldLine};
 use crate::head::{self, HeadError};
 use crate::known::Known;
@@ -72,7 +72,7 @@ impl Headers {
         let repeated = self.present & bit;
         self.present |= bit;
         if found.known.is_none() {
-            self.lengths |= length_bit(found.name_len);
+            self.marks |= mark(&line[..found.name_len]);
         }
         self.underscores |= found.underscore;
         let padding = found.len - found.name_len - found.value_len;

@@ -216,7 +216,7 @@ impl Authentication {
                 refused(why, self.authenticator.challenge()).detail("a scope has a space or a comma in it")
             );
         }
-        let mut value = Vec::with_capacity(64);
+        let mut value = ex.scratch();
         for (name, template) in &self.forward {
             value.clear();
             template.render(&mut value, &mut |variable, out| ex.variable(variable, out));
@@ -229,6 +229,7 @@ impl Authentication {
                 ex.request.head.headers.set_field(name, &value);
             }
         }
+        ex.give_back(value);
         Ok(())
     }
 }

@@ -161,10 +161,6 @@ fn what_needs_no_interpreter_means_the_same_without() {
             if let Some(decided) = decided {
                 assert_eq!(meant, Ok(decided), "{text}");
                 quick += 1;
-            } else if condition.quick.is_some() && meant.is_ok() {
-                // Left to the interpreter: other types, several fields of one name.
-                let others = ["org", "tags", "nothing", "x-many", "none"];
-                assert!(others.iter().any(|other| text.contains(other)), "{text}");
             }
         }
     }

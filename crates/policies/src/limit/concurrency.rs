@@ -220,9 +220,11 @@ impl Limit {
     }
 
     fn decide(&self, ex: &mut Exchange) -> Outcome {
-        let mut key = Vec::with_capacity(32);
+        let mut key = ex.scratch();
         self.settings.key.render(ex, self.settings.ipv6_prefix, &mut key);
-        match self.places.take(&key, self.limit_of(ex)) {
+        let taken = self.places.take(&key, self.limit_of(ex));
+        ex.give_back(key);
+        match taken {
             Taken::Place(place) => {
                 ex.keep(place);
                 self.allowed.count(ex);

@@ -97,7 +97,7 @@ impl Limiter {
         } else {
             self.tier_of(ex)
         };
-        let mut key = Vec::with_capacity(64);
+        let mut key = ex.scratch();
         key.extend_from_slice(&self.set(tier).salt);
         self.key.render(ex, self.ipv6_prefix, &mut key);
         let limit = self.limit_from.as_ref().and_then(|text| number(text, ex));
@@ -218,18 +218,30 @@ impl Limiter {
     }
 
     fn conclude(&self, ex: &mut Exchange, asked: Asked, decision: &Decision, in_store: bool) -> Outcome {
+        let Asked {
+            key,
+            cost,
+            tier,
+            limit,
+        } = asked;
+        let used = if self.final_cost.is_some() && decision.admitted {
+            let at = now();
+            Some(Used {
+                key,
+                cost,
+                at,
+                in_store,
+            })
+        } else {
+            ex.give_back(key);
+            None
+        };
         if self.headers.any() || self.warn.is_some() || self.final_cost.is_some() {
-            let is_settled = self.final_cost.is_some() && decision.admitted;
             ex.keep(Shown {
-                used: is_settled.then(|| Used {
-                    key: asked.key,
-                    cost: asked.cost,
-                    at: now(),
-                    in_store,
-                }),
+                used,
                 decision: *decision,
-                tier: asked.tier,
-                limit: asked.limit,
+                tier,
+                limit,
             });
         }
         if self.shadow {
@@ -247,7 +259,7 @@ impl Limiter {
         }
         self.outcomes.refused.count(ex);
         let failure = Failure::new(self.code);
-        let names = &self.set(asked.tier).names;
+        let names = &self.set(tier).names;
         Err(show::refusal(failure, self.headers, decision.reports(), names))
     }
 
@@ -256,7 +268,7 @@ impl Limiter {
         &self,
         ex: &Exchange,
         response: &mut Response,
-        used: Option<Used>,
+        used: Option<&Used>,
         tier: Option<usize>,
         limit: Option<u64>,
     ) {
@@ -278,17 +290,12 @@ impl Limiter {
         }
     }
 
-    fn show(&self, ex: &mut Exchange, response: &mut Response) {
-        let Some(Shown {
-            used,
-            decision,
-            tier,
-            limit,
-        }) = ex.kept()
-        else {
+    fn show(&self, ex: &Exchange, response: &mut Response) {
+        let Some(shown) = ex.keeps::<Shown>() else {
             return;
         };
-        self.settle(ex, response, used, tier, limit);
+        let (decision, tier, limit) = (&shown.decision, shown.tier, shown.limit);
+        self.settle(ex, response, shown.used.as_ref(), tier, limit);
         if self.shadow {
             return;
         }
