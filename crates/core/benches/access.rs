@@ -126,6 +126,7 @@ fn windows(c: &mut Criterion) {
         limit: 100,
         window: 1_000_000_000,
         burst: 100,
+        ahead: 0,
     }];
     let mut key = 0_u32;
     c.bench_function("window/count", |b| {

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatehouse_http1::{Headers, Known, Method, PathMark, RequestHead, ResponseHead};
 
@@ -357,6 +357,11 @@ impl Exchange {
 
     pub(crate) fn enter(&mut self, slot: usize) {
         self.current = slot;
+    }
+
+    /// How much longer the exchange may take, if that is bounded yet.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.clock.total_left()
     }
 
     pub(crate) fn clock(&self) -> &Rc<Clock> {

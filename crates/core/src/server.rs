@@ -14,7 +14,7 @@ use crate::config::{Address, Config, Diagnostic, Reader};
 use crate::gateway::Gateway;
 use crate::listen::handover::{Handed, Inherited};
 use crate::listen::{self, Listeners, Queue};
-use crate::plan::{self, Inputs, Plan};
+use crate::plan::{self, Inputs, Plan, outputs};
 use crate::policy::Kind;
 use crate::state::States;
 use crate::telemetry::access::Output;
@@ -45,6 +45,24 @@ pub enum StartError {
     },
 }
 
+/// Why a document was not put to work.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+    /// True if nothing is wrong with the document: addresses were taken that may come free.
+    pub may_pass: bool,
+}
+
+impl Refused {
+    fn bad(diagnostics: Vec<Diagnostic>) -> Self {
+        Self {
+            diagnostics,
+            may_pass: false,
+        }
+    }
+}
+
 /// What outlives every plan, and what plans are compiled with.
 struct Shared {
     kinds: &'static [Kind],
@@ -66,7 +84,7 @@ pub struct Server {
 /// Compiles a document without running it: what `gatehouse check` does.
 pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result<Plan, Vec<Diagnostic>> {
     let metrics = metrics::Metrics::new(&metrics::Options::default());
-    plan::compile(
+    compile(
         config,
         config.routes.clone(),
         &Inputs {
@@ -80,6 +98,18 @@ pub fn check(config: &Config, reader: &Reader, kinds: &'static [Kind]) -> Result
             hash: String::new(),
         },
     )
+}
+
+/// A plan, and a look at the files that the process is to write: what runs and what is only checked go by the same rules.
+fn compile(config: &Config, routes: plan::Routes, inputs: &Inputs<'_>) -> Result<Plan, Vec<Diagnostic>> {
+    let mut bad = outputs::check(config);
+    match plan::compile(config, routes, inputs) {
+        Ok(plan) if bad.is_empty() => Ok(plan),
+        outcome => {
+            bad.extend(outcome.err().unwrap_or_default());
+            Err(bad)
+        }
+    }
 }
 
 /// A gateway that could serve at once: compiled, bound, with its workers turning, but nothing is accepted yet.
@@ -101,6 +131,13 @@ impl Prepared {
     ) -> Result<Self, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = config.process.workers.map_or(cores, usize::from).max(1);
+        let bad = outputs::check(config);
+        if !bad.is_empty() {
+            // Along with everything else that is wrong, which compiling would find only after the log is opened.
+            return Err(StartError::Diagnostics(
+                check(config, reader, kinds).err().unwrap_or(bad),
+            ));
+        }
         let output = access_output(config);
         let (telemetry, buffers) = Telemetry::start(
             &metrics::Options {
@@ -134,7 +171,7 @@ impl Prepared {
             .map_err(StartError::Diagnostics)?;
         let sockets = Listeners::default()
             .prepare(&config.listeners, inherited, &telemetry.metrics)
-            .map_err(StartError::Diagnostics)?;
+            .map_err(|unbound| StartError::Diagnostics(unbound.diagnostics))?;
 
         let plan = Arc::new(plan);
         let settled = plan.upstreams.iter().map(|upstream| upstream.discovery.settled());
@@ -210,7 +247,7 @@ impl Server {
         config: &mut Config,
         reader: &Reader,
         hash: String,
-    ) -> Result<(), Vec<Diagnostic>> {
+    ) -> Result<(), Refused> {
         let outcome = self.try_reload(config, reader, hash).await;
         self.gateway
             .telemetry()
@@ -220,26 +257,42 @@ impl Server {
         outcome
     }
 
+    /// Tries again a document that was refused because an address was taken. One more refusal of that sort is not
+    /// counted: nothing has happened.
+    pub async fn retry(&mut self, config: &mut Config, reader: &Reader, hash: String) -> Result<(), Refused> {
+        let outcome = self.try_reload(config, reader, hash).await;
+        if !outcome.as_ref().is_err_and(|refused| refused.may_pass) {
+            let telemetry = self.gateway.telemetry();
+            telemetry.metrics.events().reloaded(outcome.is_ok());
+        }
+        outcome
+    }
+
     async fn try_reload(
         &mut self,
         config: &mut Config,
         reader: &Reader,
         hash: String,
-    ) -> Result<(), Vec<Diagnostic>> {
+    ) -> Result<(), Refused> {
         let telemetry = self.gateway.telemetry();
         let plan = self
             .shared
-            .compile(config, reader, hash, self.gateway.states(), telemetry)?;
-        let prepared =
-            self.listeners
-                .prepare(&config.listeners, &mut Inherited::default(), &telemetry.metrics)?;
+            .compile(config, reader, hash, self.gateway.states(), telemetry)
+            .map_err(Refused::bad)?;
+        let prepared = self
+            .listeners
+            .prepare(&config.listeners, &mut Inherited::default(), &telemetry.metrics)
+            .map_err(|unbound| Refused {
+                diagnostics: unbound.diagnostics,
+                may_pass: unbound.may_pass,
+            })?;
         let output = access_output(config);
         if output != self.output {
             telemetry.access.redirect(&output).map_err(|error| {
-                vec![Diagnostic::error(
-                    "access_log",
+                Refused::bad(vec![Diagnostic::error(
+                    outputs::SETTINGS[0],
                     format!("cannot open the access log: {error}"),
-                )]
+                )])
             })?;
             self.output = output;
         }
@@ -320,7 +373,7 @@ impl Shared {
         telemetry: &Telemetry,
     ) -> Result<Plan, Vec<Diagnostic>> {
         let routes = std::mem::take(&mut config.routes);
-        plan::compile(
+        compile(
             config,
             routes,
             &Inputs {

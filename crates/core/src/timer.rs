@@ -357,6 +357,14 @@ impl Deadline {
         self.with(|_, entry| entry.total.end.set(NEVER));
     }
 
+    /// What is left until the limit of the whole, to the tick; none if there is no such limit.
+    pub fn total_left(&self) -> Option<Duration> {
+        let now = self.timers.now_tick();
+        let end = self.with(|_, entry| entry.total.end.get());
+        let ticks = (end != NEVER).then(|| end.saturating_sub(now))?;
+        Some(Duration::from_nanos(ticks.saturating_mul(self.timers.tick_nanos)))
+    }
+
     /// The limit that has passed, the earlier if both have.
     pub fn expired(&self) -> Option<Which> {
         let now = self.timers.now.get();

@@ -8,6 +8,7 @@ use gatehouse_core::config::{self, Config, Diagnostic, Diagnostics, Loaded, Read
 use gatehouse_core::failure::failures_markdown;
 use gatehouse_core::plan::Plan;
 use gatehouse_core::plan::lint::{self, Facts};
+use gatehouse_core::plan::outputs;
 use gatehouse_core::policy::Kind;
 use gatehouse_core::server;
 use gatehouse_core::telemetry::metrics::metrics_markdown;
@@ -55,7 +56,11 @@ impl Document {
         if failed {
             // Compiled all the same, to tell what is wrong with the settings of policies along with the rest.
             let more = server::check(&config, &reader, KINDS).err().unwrap_or_default();
-            let of_files = |one: &Diagnostic| one.path.contains("policies") || one.path.contains(".tls.");
+            let of_files = |one: &Diagnostic| {
+                one.path.contains("policies")
+                    || one.path.contains(".tls.")
+                    || outputs::SETTINGS.contains(&one.path.as_str())
+            };
             diagnostics.extend(more.into_iter().filter(of_files));
             diagnostics.locate(&sources);
         } else {

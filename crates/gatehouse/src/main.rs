@@ -9,6 +9,7 @@ mod control;
 mod demo;
 mod document;
 mod handover;
+mod kept;
 mod key;
 mod lifecycle;
 mod log;

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
-use gatehouse_core::config::{Address, Config, LogFormat, NamedFiles, Process, Size};
+use gatehouse_core::config::{Address, Config, LogFormat};
 use gatehouse_core::listen::descriptors;
 use gatehouse_core::listen::handover::Inherited;
-use gatehouse_core::plan::diff::{self, Outline};
+use gatehouse_core::plan::diff;
 use gatehouse_core::server::{Prepared, Server, StartError};
 use gatehouse_policies::KINDS;
 use tokio::runtime::{Builder, Handle};
@@ -19,6 +19,7 @@ use crate::admin::Admin;
 use crate::control::{Control, Request};
 use crate::document::{self, Bad, Document};
 use crate::handover::Predecessor;
+use crate::kept::{Kept, Pause};
 use crate::lifecycle::{self, Upgrading, Why};
 use crate::log::{self, Format, Log};
 use crate::pid_file::PidFile;
@@ -155,37 +156,14 @@ impl Stop {
     }
 }
 
-/// What is kept of the document that runs, to compare it with the next.
-pub(crate) struct Kept {
-    hash: String,
-    /// The files that the document names.
-    files: NamedFiles,
-    outline: Outline,
-    admin: Option<Address>,
-    access_buffer: Size,
-    pub(crate) process: Process,
-}
-
-impl Kept {
-    fn of(document: &Document) -> Self {
-        let config = &document.config;
-        Self {
-            hash: document.hash.clone(),
-            files: NamedFiles::default(),
-            outline: Outline::of(config),
-            admin: config.admin.address.clone(),
-            access_buffer: config.access_log.buffer,
-            process: config.process.clone(),
-        }
-    }
-}
-
 /// A gateway under way.
 pub(crate) struct Running {
     options: Options,
     pub(crate) kept: Kept,
     /// True if the configuration as it is now could not be taken.
     is_behind: bool,
+    /// Until it is tried again, if nothing is wrong with it but that an address was taken.
+    pause: Option<Pause>,
     pub(crate) log: Rc<Log>,
     watch: Option<Watch>,
     changes: mpsc::Receiver<()>,
@@ -273,11 +251,12 @@ impl Running {
         systemd::notify(News::Ready);
         let watchdog = Watchdog::start(server.pulse());
         // The document may be large, and the plan has all that is needed of it from here on.
-        kept.files = document.reader.into_files();
+        kept.take_files(document);
         let running = Self {
             options,
             kept,
             is_behind: false,
+            pause: None,
             log: Rc::new(log),
             watch,
             changes,
@@ -302,6 +281,7 @@ impl Running {
                     self.reload().await;
                 }
                 Some(()) = self.changes.recv(), if settled => self.reload_if_changed().await,
+                () = Pause::over(self.pause.as_ref()), if settled => self.try_again().await,
                 _ = signals.reopen.recv() => self.server.gateway().telemetry().access.reopen(),
                 _ = signals.upgrade.recv() => self.begin_upgrade(None),
                 Some(request) = next_request(&mut self.control) => self.begin_upgrade(Some(request)),
@@ -321,6 +301,7 @@ impl Running {
         match Document::load(&self.options.source) {
             Ok(document) if document.hash == self.kept.hash && !self.kept.files.changed() => {
                 if std::mem::take(&mut self.is_behind) {
+                    self.pause = None;
                     self.server.reload_mended();
                     tracing::info!("the configuration is again the one that runs");
                 }
@@ -337,11 +318,20 @@ impl Running {
     /// Puts a loaded document to work; the old one goes on if it is bad.
     async fn take(&mut self, loaded: Result<Document, Bad>) {
         systemd::notify(News::Reloading);
-        self.try_take(loaded).await;
+        self.try_take(loaded, None).await;
         systemd::notify(News::Ready);
     }
 
-    async fn try_take(&mut self, loaded: Result<Document, Bad>) {
+    /// Tries again what was refused because an address was taken.
+    async fn try_again(&mut self) {
+        let before = self.pause.take();
+        let loaded = Document::load(&self.options.source);
+        self.try_take(loaded, before).await;
+    }
+
+    /// `before` is the pause before this attempt, if it is not the first. What was said at the first is not said again.
+    async fn try_take(&mut self, loaded: Result<Document, Bad>, before: Option<Pause>) {
+        self.pause = None;
         let mut document = match loaded {
             Ok(document) => document,
             Err(bad) => {
@@ -352,52 +342,50 @@ impl Running {
                 return self.watch_files(bad.files);
             }
         };
-        document.tell();
+        if before.is_none() {
+            document.tell();
+        }
         let mut kept = Kept::of(&document);
-        let outcome = self
-            .server
-            .reload(&mut document.config, &document.reader, document.hash.clone())
-            .await;
+        let hash = document.hash.clone();
+        let outcome = match before {
+            None => {
+                self.server
+                    .reload(&mut document.config, &document.reader, hash)
+                    .await
+            }
+            Some(_) => {
+                self.server
+                    .retry(&mut document.config, &document.reader, hash)
+                    .await
+            }
+        };
         // Also if it is bad: a change of a file that it names may mend it.
         self.watch_files(document.files());
         self.is_behind = outcome.is_err();
         match outcome {
             Ok(()) => {
                 document.report(self.server.gateway().plan().warnings.clone());
-                kept.files = document.reader.into_files();
+                kept.take_files(document);
                 let changes = diff::diff(&self.kept.outline, &kept.outline);
                 tracing::info!(hash = kept.hash, %changes, "configuration changed");
-                self.tell_what_needs_a_restart(&kept);
-                self.kept = kept;
+                if let Err(error) = self.log.set_level(kept.process.log.level.as_str()) {
+                    tracing::warn!(%error, "the log level stays");
+                }
+                self.kept.give_way(kept);
             }
-            Err(diagnostics) => {
-                document.report(diagnostics);
+            Err(refused) if refused.may_pass => {
+                if before.is_none() {
+                    document.report(refused.diagnostics);
+                    tracing::error!(
+                        "configuration not changed: an address is taken; tried again until it is free"
+                    );
+                }
+                self.pause = Some(Pause::after(before));
+            }
+            Err(refused) => {
+                document.report(refused.diagnostics);
                 tracing::error!("configuration not changed: the new one has errors");
             }
-        }
-    }
-
-    fn tell_what_needs_a_restart(&self, new: &Kept) {
-        let old = &self.kept;
-        if let Err(error) = self.log.set_level(new.process.log.level.as_str()) {
-            tracing::warn!(%error, "the log level stays");
-        }
-        let needs = [
-            ("process.workers", old.process.workers != new.process.workers),
-            (
-                "process.log.format",
-                old.process.log.format != new.process.log.format,
-            ),
-            ("admin.address", old.admin != new.admin),
-            (
-                "process.upgrade.socket",
-                old.process.upgrade.socket != new.process.upgrade.socket,
-            ),
-            ("process.pid_file", old.process.pid_file != new.process.pid_file),
-            ("access_log.buffer", old.access_buffer != new.access_buffer),
-        ];
-        for (setting, _) in needs.iter().filter(|(_, changed)| *changed) {
-            tracing::warn!(setting, "the change takes force after a restart");
         }
     }
 

@@ -67,6 +67,11 @@ fn merged<N: Ord + Copy>(mut ranges: Vec<(N, N)>, after: impl Fn(N) -> Option<N>
 }
 
 impl Addresses {
+    /// How many blocks it has, those that touch made one.
+    pub fn blocks(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
     /// Whether the address is in the set. IPv4 addresses written as IPv6 are the IPv4 ones.
     pub fn have(&self, ip: IpAddr) -> bool {
         match ip.to_canonical() {

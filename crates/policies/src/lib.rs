@@ -11,6 +11,7 @@ mod csrf;
 mod expression;
 mod external_auth;
 mod fault;
+mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 mod geo;

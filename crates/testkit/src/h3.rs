@@ -159,14 +159,42 @@ impl Http3Client {
     /// what is given.
     #[track_caller]
     pub fn begin_only(&self, to: SocketAddr) -> std::net::UdpSocket {
+        self.begin_from(to, Ipv4Addr::LOCALHOST, false)
+    }
+
+    /// The same from this address of the machine, but if it is asked to show that it receives what is sent there
+    /// (`Retry`), it does.
+    #[track_caller]
+    pub fn begin_shown(&self, to: SocketAddr, from: Ipv4Addr) -> std::net::UdpSocket {
+        self.begin_from(to, from, true)
+    }
+
+    #[track_caller]
+    fn begin_from(&self, to: SocketAddr, from: Ipv4Addr, shows: bool) -> std::net::UdpSocket {
         // What the first packet looks like is learnt from a client that talks to us.
-        let ear = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let ear = std::net::UdpSocket::bind((from, 0)).expect("a socket");
         ear.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let connecting = self.connecting(ear.local_addr().expect("an address"));
         let mut packet = [0; 2048];
-        let (len, _) = ear.recv_from(&mut packet).expect("a first packet");
-        drop(connecting);
+        let (len, client) = ear.recv_from(&mut packet).expect("a first packet");
         ear.send_to(&packet[..len], to).expect("to send");
+        // It may send again what has not been answered yet.
+        let mut from = |wanted: &dyn Fn(SocketAddr, &[u8]) -> bool| loop {
+            let (len, whose) = ear.recv_from(&mut packet).expect("a packet");
+            if wanted(whose, &packet[..len]) {
+                break packet[..len].to_vec();
+            }
+        };
+        if shows {
+            let answer = from(&|whose, _| whose != client);
+            // The bits of a long header that say what it is: Retry (RFC 9000 17.2).
+            if answer[0] & 0xb0 == 0xb0 {
+                ear.send_to(&answer, client).expect("to send");
+                let shown = from(&|whose, packet| whose == client && has_token(packet));
+                ear.send_to(&shown, to).expect("to send");
+            }
+        }
+        drop(connecting);
         ear
     }
 
@@ -181,6 +209,13 @@ impl Http3Client {
     pub fn was_accepted(&self, accepted: ZeroRttAccepted) -> bool {
         wait(&self.runtime, "the handshake", accepted)
     }
+}
+
+/// True for a first packet with a token: version, ids, then its length (RFC 9000 17.2.2).
+fn has_token(packet: &[u8]) -> bool {
+    let after = |at: usize| packet.get(at).map(|len| at + 1 + usize::from(*len));
+    let token = after(5).and_then(after).and_then(|at| packet.get(at));
+    token.is_some_and(|length| *length > 0)
 }
 
 #[track_caller]

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::clock::Clock;
 use crate::temp::TempDir;
 use crate::tls::{Authority, Issued};
 use crate::wait::{PATIENCE, until};
@@ -17,6 +18,7 @@ pub struct Redis {
     /// In the clear even if `port` speaks TLS: for the test itself.
     plain: u16,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     password: Option<String>,
     child: Option<Child>,
     directory: TempDir,
@@ -37,10 +39,25 @@ impl Redis {
             port,
             plain: port,
             arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            environment: Vec::new(),
             password: None,
             child: None,
             directory: TempDir::new(),
         };
+        redis.restart();
+        redis
+    }
+
+    /// One that believes that clock.
+    #[track_caller]
+    pub fn with_clock(clock: &Clock) -> Self {
+        let mut redis = Self::with(&[]);
+        let environment = clock.environment(false).map(|(name, value)| {
+            // Its own allocator asks for the time before the time can be told.
+            let also = if name == "LD_PRELOAD" { ":libc.so.6" } else { "" };
+            (name, value + also)
+        });
+        redis.environment = environment.into();
         redis.restart();
         redis
     }
@@ -68,6 +85,7 @@ impl Redis {
             port,
             plain,
             arguments: arguments.concat(),
+            environment: Vec::new(),
             password: None,
             child: None,
             directory,
@@ -98,6 +116,7 @@ impl Redis {
             port,
             plain: port,
             arguments: vec![config, "--sentinel".to_owned()],
+            environment: Vec::new(),
             password: None,
             child: None,
             directory,
@@ -127,6 +146,7 @@ impl Redis {
             .args(["--port", &self.plain.to_string(), "--bind", "127.0.0.1"])
             .args(["--dir", &self.directory.path().display().to_string()])
             .args(&arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

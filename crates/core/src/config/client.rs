@@ -73,8 +73,8 @@ pub struct ClientLimits {
     /// Requests on one connection, after which it is closed. At least 1.
     #[schemars(range(min = 1))]
     pub requests_per_connection: u64,
-    /// TLS handshakes under way at a time on each worker. Above: the connection is closed. Once half of them are taken,
-    /// no client gets more than a sixteenth, or eight. At least 1.
+    /// TLS handshakes under way at a time on each worker; for HTTP/3, at each listener. Above: the connection is closed.
+    /// Once half of them are taken, no client gets more than a sixteenth, or eight. At least 1.
     #[schemars(range(min = 1))]
     pub handshakes: u32,
     /// Bytes a second that a body must come with, on the average. `0` turns it off.

@@ -57,6 +57,16 @@ impl NamedFiles {
         self.read.borrow().keys().cloned().collect()
     }
 
+    /// What each of them was when it was read.
+    pub fn digests(&self) -> Digests {
+        let files = self.read.borrow();
+        let named = files.iter().map(|(path, was)| {
+            let path = path.strip_prefix(&self.folder).unwrap_or(path);
+            (path.to_owned(), was.digest)
+        });
+        named.collect()
+    }
+
     /// Whether one of them is not what it was when it was read.
     pub fn changed(&self) -> bool {
         let files = self.read.borrow();
@@ -65,6 +75,9 @@ impl NamedFiles {
             .any(|(path, was)| read(path, was.most).as_deref().ok().map(digest) != was.digest)
     }
 }
+
+/// A digest of each file that was read, by its path as the document has it: to tell which of them changed.
+pub type Digests = BTreeMap<PathBuf, Option<u64>>;
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();

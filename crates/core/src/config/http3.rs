@@ -24,7 +24,8 @@ pub struct Http3 {
     /// From 1s to 10m.
     pub idle_timeout: Span,
     /// Handshakes under way at a listener from which on a client must first show that it gets what is sent to its
-    /// address (`Retry`), which costs it a round trip. `0`: always.
+    /// address (`Retry`), which costs it a round trip. `0`: always. From half of `client.limits.handshakes` on in any
+    /// case: places are shared out by address then.
     pub retry_above: u32,
     /// Takes requests that a returning client sends with its first packet. Whoever listened in can send them
     /// again, so it is for GET, HEAD and OPTIONS only: others get `425`. Their upstream is told with `Early-Data: 1`.

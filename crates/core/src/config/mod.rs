@@ -37,7 +37,7 @@ pub use consumer::{
 pub use consumer::{PublicKey, SharedSecret, SignatureAlgorithm, Subject};
 pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
-pub use files::NamedFiles;
+pub use files::{Digests, NamedFiles};
 pub use http3::{AltSvc, Http3};
 pub use listener::{Listener, Protocol, ProxyProtocol, RedirectToHttps};
 pub use load::{Loaded, load, load_str};

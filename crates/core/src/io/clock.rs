@@ -154,6 +154,11 @@ impl Clock {
         self.deadline.set_total(after);
     }
 
+    /// What is left of the bound on the whole, if there is one.
+    pub fn total_left(&self) -> Option<Duration> {
+        self.deadline.total_left()
+    }
+
     /// Lifts the bound on the whole.
     pub fn end_total(&self) {
         self.deadline.clear_total();

@@ -43,6 +43,16 @@ const SHARE: u32 = 16;
 /// So many a client may have in any case.
 const FEW: u32 = 8;
 
+/// True if a client that has `own` handshakes under way gets no more, when there are `count` in all and may be `most`.
+pub(super) fn has_its_share(most: u32, count: u32, own: u32) -> bool {
+    is_scarce(most, count) && own >= (most / SHARE).max(FEW)
+}
+
+/// True if so many handshakes are under way that places are shared out.
+pub(super) fn is_scarce(most: u32, count: u32) -> bool {
+    count >= most / 2
+}
+
 /// The handshakes of one worker.
 pub(crate) struct Handshakes {
     under_way: Rc<RefCell<HashMap<Client, u32>>>,
@@ -66,8 +76,7 @@ impl Handshakes {
         let count = self.count.get();
         let mut under_way = self.under_way.borrow_mut();
         let own = under_way.get(&client).copied().unwrap_or(0);
-        let has_its_share = count >= most / 2 && own >= (most / SHARE).max(FEW);
-        if count >= most || has_its_share {
+        if count >= most || has_its_share(most, count, own) {
             return None;
         }
         under_way.insert(client, own + 1);

@@ -128,6 +128,31 @@ pub struct Listeners {
     running: HashMap<String, Running>,
 }
 
+/// Why sockets could not be had.
+#[derive(Debug)]
+pub struct Unbound {
+    /// What is wrong, for each that could not.
+    pub diagnostics: Vec<Diagnostic>,
+    /// True if all that is wrong is that addresses are taken: they may come free.
+    pub may_pass: bool,
+}
+
+impl Default for Unbound {
+    fn default() -> Self {
+        Self {
+            diagnostics: Vec::new(),
+            may_pass: true,
+        }
+    }
+}
+
+impl Unbound {
+    fn push(&mut self, diagnostic: Diagnostic, is_taken: bool) {
+        self.diagnostics.push(diagnostic);
+        self.may_pass &= is_taken;
+    }
+}
+
 /// Sockets bound for a document that is not in force yet. Dropping it closes them.
 pub struct Prepared {
     new: Vec<(String, Running, Acceptor)>,
@@ -143,10 +168,10 @@ impl Listeners {
         wanted: &IndexMap<String, config::Listener>,
         inherited: &mut Inherited,
         metrics: &Metrics,
-    ) -> Result<Prepared, Vec<Diagnostic>> {
+    ) -> Result<Prepared, Unbound> {
         let mut series = metrics.series();
         let mut new = Vec::new();
-        let mut bad = Vec::new();
+        let mut bad = Unbound::default();
         #[cfg(feature = "http3")]
         let mut datagrams = Vec::new();
         for (name, listener) in wanted {
@@ -196,11 +221,11 @@ impl Listeners {
                     let mut diagnostic =
                         Diagnostic::error(format!("listeners.{name}.address"), error.to_string());
                     diagnostic.help = error.help.map(str::to_owned);
-                    bad.push(diagnostic);
+                    bad.push(diagnostic, error.is_taken());
                 }
             }
         }
-        if bad.is_empty() {
+        if bad.diagnostics.is_empty() {
             Ok(Prepared {
                 new,
                 #[cfg(feature = "http3")]

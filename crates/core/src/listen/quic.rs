@@ -5,6 +5,7 @@
 //! and what is sent happen on that worker, where its requests are answered. quinn can be taken apart just there: what
 //! drives a connection is spawned where the connection is accepted.
 
+mod door;
 mod relay;
 mod setup;
 
@@ -15,20 +16,20 @@ use std::os::unix::net::UnixDatagram;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use quinn::{ConnectionError, Incoming, Runtime as _, VarInt};
-use tokio::sync::Notify;
 
+pub(crate) use self::door::Door;
+use self::door::{Answer, Bounds, Handshake};
 use self::relay::{Former, Relay};
 use self::setup::Setup;
 pub(crate) use self::setup::tls_info;
-use super::ListenerState;
 use super::admission::Admitted;
 use super::handover::Inherited;
 use super::tcp::{Load, Open, label};
+use super::{ListenerState, Unbound};
 use crate::config::{self, Address, Diagnostic};
 use crate::exchange::Connection;
 use crate::http::address::PeerLines;
@@ -54,7 +55,7 @@ pub(super) fn prepare(
     listener: &config::Listener,
     address: &Address,
     inherited: Option<(&mut Inherited, &Address)>,
-    bad: &mut Vec<Diagnostic>,
+    bad: &mut Unbound,
 ) -> Option<Datagrams> {
     let Address::Tcp(address) = address else {
         return None;
@@ -87,12 +88,13 @@ pub(super) fn prepare(
         Err(error) => {
             let message = format!("cannot take datagrams at `{address}` for HTTP/3: {error}");
             let mut diagnostic = Diagnostic::error(format!("listeners.{name}.protocols"), message);
-            if error.kind() == io::ErrorKind::AddrInUse {
+            let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+            if is_taken {
                 let help = "another process has this UDP port, or connections of a listener that was just removed \
                             still have; `ss -lnup` shows who";
                 diagnostic = diagnostic.help(help);
             }
-            bad.push(diagnostic);
+            bad.push(diagnostic, is_taken);
             None
         }
     }
@@ -150,28 +152,6 @@ impl Running {
     }
 }
 
-/// Whether a listener's UDP socket takes connections, and how many are being made.
-#[derive(Default)]
-pub(crate) struct Door {
-    closed: AtomicBool,
-    has_successor: AtomicBool,
-    changed: Notify,
-    handshakes: AtomicU32,
-}
-
-impl Door {
-    /// True once no new connections are wanted, and those there are shall end.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    fn close(&self, has_successor: bool) {
-        self.has_successor.store(has_successor, Ordering::Release);
-        self.closed.store(true, Ordering::Release);
-        self.changed.notify_one();
-    }
-}
-
 /// A listener's UDP socket, to be read by one worker.
 pub(crate) struct Acceptor {
     listener: Arc<ListenerState>,
@@ -218,7 +198,7 @@ impl Acceptor {
             let deadline = listener.drain_deadline().filter(|_| is_closed);
             let patience = deadline.map(|at| at.saturating_duration_since(worker.now()));
             let incoming = tokio::select! {
-                () = door.changed.notified() => continue,
+                () = door.changed() => continue,
                 () = endpoint.wait_idle(), if is_closed => return,
                 () = pass(&clock, patience.unwrap_or_default().saturating_sub(LAST_WORDS)), if patience.is_some() => {
                     return part(&worker, &endpoint, &clock).await;
@@ -227,7 +207,7 @@ impl Acceptor {
             };
             let Some(incoming) = incoming else { return };
             if door.is_closed() {
-                if door.has_successor.load(Ordering::Acquire) {
+                if door.has_successor() {
                     // The client sends again, and the successor may be the one that reads it.
                     incoming.ignore();
                 } else {
@@ -274,20 +254,28 @@ fn place(
     (incoming, config, local): (Incoming, Arc<quinn::ServerConfig>, Option<SocketAddr>),
 ) {
     let plan = worker.plan();
-    let under_way = door.handshakes.load(Ordering::Relaxed);
-    if under_way >= plan.client.limits.handshakes {
-        worker.metrics.limit_hit("client.limits.handshakes");
-        listener.stats.unshaken(worker.index, Unshaken::TooMany);
-        return incoming.refuse();
-    }
-    if under_way >= plan.client.http3.retry_above && !incoming.remote_address_validated() {
-        worker.metrics.address_checks.inc();
-        // An address that is not validated may always be asked to show itself.
-        let _ = incoming.retry();
-        return;
-    }
     let peer = incoming.remote_address();
-    let admitted = match listener.admission.admit(Some(peer.ip().to_canonical())) {
+    let ip = peer.ip().to_canonical();
+    let shown = incoming.remote_address_validated().then_some(ip);
+    let bounds = Bounds {
+        most: plan.client.limits.handshakes,
+        retry_above: plan.client.http3.retry_above,
+    };
+    let handshake = match door.begin(bounds, shown) {
+        Answer::Begin(handshake) => handshake,
+        Answer::Refuse => {
+            worker.metrics.limit_hit("client.limits.handshakes");
+            listener.stats.unshaken(worker.index, Unshaken::TooMany);
+            return incoming.refuse();
+        }
+        Answer::Retry => {
+            worker.metrics.address_checks.inc();
+            // An address that is not validated may always be asked to show itself.
+            let _ = incoming.retry();
+            return;
+        }
+    };
+    let admitted = match listener.admission.admit(Some(ip)) {
         Ok(admitted) => admitted,
         Err(refused) => {
             listener.stats.refused(worker.index, label(refused));
@@ -298,7 +286,7 @@ fn place(
     let load = Load::lightest(worker);
     let target = load.worker;
     let arriving = Box::new(Arriving {
-        handshake: Handshake::begin(door),
+        handshake,
         incoming,
         config,
         local,
@@ -317,22 +305,6 @@ fn place(
         .is_some_and(|peer| peer.send(Command::Arrive(arriving)).is_ok());
     if !sent {
         listener.stats.refused(worker.index, Refused::Resources);
-    }
-}
-
-/// Counts a handshake while it lasts.
-struct Handshake(Arc<Door>);
-
-impl Handshake {
-    fn begin(door: &Arc<Door>) -> Self {
-        door.handshakes.fetch_add(1, Ordering::Relaxed);
-        Self(door.clone())
-    }
-}
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -92,6 +92,12 @@ impl BindError {
         }
     }
 
+    /// True if somebody else has the address, who may give it up.
+    pub fn is_taken(&self) -> bool {
+        let kind = self.source.as_ref().map(io::Error::kind);
+        kind == Some(ErrorKind::AddrInUse)
+    }
+
     fn refuse(address: &Address, reason: &str, help: &'static str) -> Self {
         Self {
             address: address.clone(),

@@ -11,6 +11,7 @@ use gatehouse_http1::HeadLimits;
 use indexmap::IndexMap;
 use tokio::runtime::Handle;
 
+use super::answers::{self, Answers};
 use super::policies::{self, Attached, Chains};
 use super::{ClientLimits, ClientPlan, ClientTimeouts, ForwardedPlan, Plan, Route, action};
 use crate::config::types::Scheme;
@@ -64,6 +65,7 @@ pub(super) struct Context<'a> {
     pub consumers: Consumers,
     pub shared: Shared,
     pub reserved: Reserved,
+    pub answers: Answers,
 }
 
 /// The routes of a document, by name.
@@ -90,6 +92,7 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         consumers,
         shared: Shared::default(),
         reserved: Reserved::default(),
+        answers: Answers::default(),
     };
     let mut chains = Chains::new(config, &written);
     let global = chains.chain(&mut cx, Attached::Everywhere, "policies", &config.policies);
@@ -118,6 +121,7 @@ pub fn compile(config: &Config, written: Routes, inputs: &Inputs<'_>) -> Result<
         });
         cx.diagnostics.extend(told);
     });
+    answers::unreached(&mut cx);
     policies::check_unused(&mut cx, &mut chains);
     let tls = tls(&mut cx);
     let Context {
@@ -192,6 +196,7 @@ fn route(cx: &mut Context<'_>, chains: &mut Chains, name: &str, route: &config::
         &format!("routes.{name}.policies"),
         &route.policies,
     );
+    answers::route(cx, name, route);
     let captures = route
         .r#match
         .path

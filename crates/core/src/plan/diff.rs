@@ -1,6 +1,6 @@
 //! What differs between two documents, by name: for the log, so that a reload says what it changed.
 
-use crate::config::Config;
+use crate::config::{Config, NamedFiles};
 use indexmap::IndexMap;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -15,6 +15,16 @@ pub struct Outline {
 }
 
 impl Outline {
+    /// The same with the files that the document names: certificates, keys, lists.
+    #[must_use]
+    pub fn with_files(mut self, files: &NamedFiles) -> Self {
+        let mut print = Fingerprint::default();
+        let prints = files.digests().into_iter();
+        let prints = prints.map(|(path, digest)| (path.to_string_lossy().into(), print.of(&digest)));
+        self.sections.push(("files", prints.collect()));
+        self
+    }
+
     /// The outline of a document.
     pub fn of(config: &Config) -> Self {
         let mut print = Fingerprint::default();

@@ -365,6 +365,16 @@ fn order(
         } else if stage == Some(Stage::Authorize) && callers::judged(settings) {
             let message = format!("`{kind}` judges the consumer, but nothing before it finds the consumer");
             out.push(Diagnostic::warning(at, message).at_key().help(help));
+        } else if matches!(stage, Some(Stage::Admit | Stage::Authorize | Stage::Limit))
+            && let Some((field, variable)) = callers::named(settings)
+        {
+            let message = format!(
+                "`{field}` of `{kind}` names `${{{variable}}}`, but nothing before it finds out who calls"
+            );
+            // The settings of a named policy stand elsewhere.
+            let inline = at.ends_with(kind.as_str());
+            let at = if inline { format!("{at}.{field}") } else { at };
+            out.push(Diagnostic::warning(at, message).help(help));
         }
     }
     known

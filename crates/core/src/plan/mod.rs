@@ -4,10 +4,12 @@
 //! counters, health) is state, found by identity and only pointed to from here.
 
 mod action;
+mod answers;
 mod compile;
 pub mod diff;
 mod explain;
 pub mod lint;
+pub mod outputs;
 mod policies;
 
 use std::collections::HashMap;

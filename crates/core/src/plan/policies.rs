@@ -134,6 +134,7 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
         });
         return None;
     };
+    let mut answered = Vec::new();
     let mut policy = Compile {
         path: format!("{path}.{name}"),
         identity: identity.to_owned(),
@@ -145,9 +146,14 @@ fn compile(cx: &mut Context<'_>, path: &str, identity: &str, entry: &PolicyEntry
         metrics: cx.inputs.metrics,
         shared: &cx.shared,
         reserved: &mut cx.reserved,
+        answered: &mut answered,
     };
-    match (kind.compile)(settings, &mut policy) {
-        Ok(policy) => Some(policy),
+    let compiled = (kind.compile)(settings, &mut policy);
+    match compiled {
+        Ok(policy) => {
+            cx.answers.add(path, answered);
+            Some(policy)
+        }
         Err(diagnostics) => {
             for one in diagnostics {
                 // What several policies share, such as a store, is told once.

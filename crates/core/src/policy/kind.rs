@@ -79,6 +79,17 @@ pub struct Compile<'a> {
     pub(crate) metrics: &'a Metrics,
     pub(crate) shared: &'a Shared,
     pub(crate) reserved: &'a mut Reserved,
+    pub(crate) answered: &'a mut Vec<Answered>,
+}
+
+/// A path whose requests a policy answers itself.
+pub struct Answered {
+    /// Where in the document that is said.
+    pub at: String,
+    /// The path.
+    pub path: String,
+    /// Whether no other policy may answer the same.
+    pub alone: bool,
 }
 
 /// What policies of one plan share, by type.
@@ -136,6 +147,16 @@ impl Compile<'_> {
         self.reserved.add(field);
     }
 
+    /// Says that requests for a path, set in that field, are answered by this policy: so they must come to a route that has
+    /// it. If `alone`, another that answers the same path there is a mistake.
+    pub fn answers(&mut self, field: &str, path: &str, alone: bool) {
+        self.answered.push(Answered {
+            at: format!("{}.{field}", self.path),
+            path: path.to_owned(),
+            alone,
+        });
+    }
+
     /// A counter of one of the kind's families; it outlives the plan. `add` it with [`Tally::count`].
     pub fn tally(&self, family: &'static Family, labels: &[&str]) -> Arc<Tally> {
         self.metrics.extra().tally(family, labels)
@@ -159,6 +180,7 @@ impl Compile<'_> {
             metrics: self.metrics,
             shared: self.shared,
             reserved: self.reserved,
+            answered: self.answered,
         }
     }
 

@@ -13,7 +13,7 @@ use std::pin::Pin;
 pub(crate) use chain::Preflight;
 pub use chain::{Chain, Progress};
 pub(crate) use kind::Shared;
-pub use kind::{Compile, Kind, PolicyConfig, Stage};
+pub use kind::{Answered, Compile, Kind, PolicyConfig, Stage};
 
 use crate::exchange::{Exchange, Response};
 use crate::failure::Failure;

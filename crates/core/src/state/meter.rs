@@ -135,7 +135,10 @@ impl Meters {
         if let Some(slot) = slots.get_mut(at) {
             slot.seen = slot.seen.max(since);
             let resets = decision.reports().iter().map(|report| report.resets_in).max();
-            slot.expires = since.saturating_add(nanoseconds(resets.unwrap_or_default()));
+            let outlasts = rules.iter().map(Rule::outlasts).max().unwrap_or_default();
+            slot.expires = since
+                .saturating_add(nanoseconds(resets.unwrap_or_default()))
+                .saturating_add(outlasts);
         }
         decision
     }
@@ -152,14 +155,15 @@ impl Meters {
         let Entries { slots, cells, .. } = &mut *entries;
         let first = at * self.stride;
         let cells = cells.get_mut(first..first + self.stride).unwrap_or_default();
-        let mut resets = Duration::ZERO;
+        let mut lasts = 0;
         for (cell, rule) in cells.iter_mut().zip(rules) {
             cell.turn(rule, since);
             cell.settle(rule, used, cost, then, since);
-            resets = resets.max(cell.report(rule, true, 0, since).resets_in);
+            let resets = nanoseconds(cell.report(rule, true, 0, since).resets_in);
+            lasts = lasts.max(resets.saturating_add(rule.outlasts()));
         }
         if let Some(slot) = slots.get_mut(at) {
-            slot.expires = since.saturating_add(nanoseconds(resets));
+            slot.expires = since.saturating_add(lasts);
         }
     }
 

@@ -105,6 +105,43 @@ fn run_says_when_an_address_is_taken() {
     assert!(output.stderr.contains(&address), "{output:?}");
 }
 
+/// What `check` accepts, `run` accepts; and both say where it stands.
+#[test]
+fn files_that_cannot_be_written_are_told_by_check_and_run() {
+    let document = |more: &str| format!("{GOOD}admin: {{ address: \"off\" }}\n{more}");
+    for (more, message) in [
+        (
+            "access_log: { file: nowhere/a.log }\n",
+            "there is no folder `nowhere`",
+        ),
+        ("access_log: { file: . }\n", "cannot write `.`: it is a folder"),
+        (
+            "process: { pid_file: nowhere/pid }\n",
+            "there is no folder `nowhere`",
+        ),
+        (
+            "process: { pid_file: /proc/1/pid }\n",
+            "cannot write `/proc/1/pid`: ",
+        ),
+    ] {
+        let document = document(more);
+        let line = format!("a.yaml:{}:", document.lines().count());
+        for command in ["check", "run"] {
+            let output = in_directory(&[("a.yaml", &document)], &[command, "a.yaml"]);
+            assert_eq!(output.code, Some(1), "{command} {more}: {output:?}");
+            assert!(output.stderr.contains(message), "{command} {more}: {output:?}");
+            assert!(output.stderr.contains(&line), "{command} {more}: {output:?}");
+        }
+    }
+    let good = document("access_log: { file: a.log }\nprocess: { pid_file: a.pid }\n");
+    let directory = TempDir::new();
+    directory.write("a.yaml", &good);
+    let output = run(BINARY, &["check", "a.yaml"], directory.path());
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let left = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 1, "only looked at");
+}
+
 #[test]
 fn schema_is_a_json_schema_of_the_document() {
     let output = in_directory(&[], &["schema"]);

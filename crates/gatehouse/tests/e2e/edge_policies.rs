@@ -2,7 +2,7 @@
 
 use gatehouse_testkit::temp::replace;
 use gatehouse_testkit::wait::until;
-use gatehouse_testkit::{Client, HttpBackend, Request, client, countries};
+use gatehouse_testkit::{Client, HttpBackend, Reply, Request, client, countries};
 
 use crate::gateway;
 
@@ -26,6 +26,60 @@ routes:
     assert_eq!(status(), 403);
     replace(&list, "");
     until("the list to be noticed", || status() == 200);
+}
+
+#[test]
+fn lists_of_addresses_are_fetched_and_the_last_good_one_stays() {
+    let lists = HttpBackend::start();
+    lists.on("/bad", Reply::ok("# nobody yet\n").header("ETag", "\"1\""));
+    lists.on("/good", Reply::ok("127.0.0.0/8\n::1\n"));
+    let config = format!(
+        "
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+routes:
+  denied: {{ match: {{ path: /denied }}, policies: [ {{ ip_filter: {{ deny_feeds: [ {{ url: \"{0}/bad?key=s3cret\", refresh: 20ms }} ] }} }} ], reply: {{ body: in }} }}
+  allowed: {{ match: {{ path: /allowed }}, policies: [ {{ ip_filter: {{ allow_feeds: [ {{ url: \"{0}/good\" }} ] }} }} ], reply: {{ body: in }} }}
+",
+        lists.url()
+    );
+    let gateway = gateway(&config).start();
+    let status = |path: &str| client::get(gateway.address(), path).status;
+    until("the list of those allowed", || status("/allowed") == 200);
+    assert_eq!(status("/denied"), 200);
+
+    // Who has the list already is told so, and asks with its tag.
+    lists.script("/bad", |call| {
+        let known = call.request().header("if-none-match") == Some("\"1\"");
+        call.reply(&Reply::new(if known { 304 } else { 500 }))
+    });
+    let good = [("result", "ok"), ("feed", "127.0.0.1/bad")];
+    let before = gateway
+        .metrics()
+        .sum("gatehouse_ip_filter_feed_fetches_total", &good);
+    gateway.wait_metric("gatehouse_ip_filter_feed_fetches_total", &good, |n| {
+        n > before + 2.0
+    });
+    assert_eq!(status("/denied"), 200);
+
+    lists.on(
+        "/bad",
+        Reply::ok("192.0.2.0/24\n127.0.0.1 ; this machine\n").header("ETag", "\"2\""),
+    );
+    until("the new list", || status("/denied") == 403);
+    let blocks = gateway
+        .metrics()
+        .sum("gatehouse_ip_filter_feed_blocks", &[("feed", "127.0.0.1/bad")]);
+    assert!((blocks - 2.0).abs() < 0.1, "{blocks}");
+
+    // A page that is no list, an error, and nothing at all: the last good list stays.
+    lists.on("/bad", Reply::ok("<html>down for maintenance</html>"));
+    gateway.wait_log("line 1: `<html>down for maintenance</html>`");
+    lists.on("/bad", Reply::new(503));
+    gateway.wait_log("the answer is 503");
+    assert_eq!(status("/denied"), 403);
+    lists.on("/bad", Reply::ok(""));
+    until("everybody to be let in again", || status("/denied") == 200);
+    assert!(!gateway.log().contains("s3cret"), "{}", gateway.log());
 }
 
 #[test]
@@ -83,9 +137,11 @@ upstreams: {{ api: {{ endpoints: [\"{}\"] }} }}
     std::fs::create_dir(gateway.directory().join("geo")).unwrap();
     std::fs::write(&file, countries::database(&blocks)).unwrap();
     let gateway = gateway.start();
-    let ask = |path: &str, ip: &str| {
+    // On one connection: lines of several come in any order.
+    let mut client = Client::connect(gateway.address());
+    let mut ask = |path: &str, ip: &str| {
         let request = Request::new("GET", path).header("X-Forwarded-For", ip);
-        client::once(gateway.address(), &request).status
+        client.send(&request).status
     };
     assert_eq!(ask("/tell", "192.0.2.7"), 200);
     assert_eq!(backend.last().header("x-country"), Some("DE"));

@@ -276,5 +276,6 @@ upstreams: {{ api: {{ endpoints: ["{}"] }} }}
     assert_eq!(client::once(gateway.address(), &get("/", "good")).status, 200);
     gateway.reload(&config("subject: X-User-Id"));
     assert_eq!(client::once(gateway.address(), &get("/", "good")).status, 200);
-    assert_eq!(gateway.access_log(2)[1]["consumer"], "ada");
+    let lines = gateway.access_log(2);
+    assert!(lines.iter().any(|line| line["consumer"] == "ada"), "{lines:?}");
 }

@@ -254,6 +254,43 @@ fn passwords_travel_by_tls_that_is_believed() {
 }
 
 #[test]
+fn a_directory_that_answers_too_much_is_cut_off() {
+    let entry = |name: &str, length: usize| {
+        let long = "x".repeat(length);
+        format!(
+            "\ndn: uid={name},ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\nsn: {name}\nuserPassword: secret\ndescription: {long}\n"
+        )
+    };
+    let entries = format!(
+        "{ENTRIES}{}{}",
+        entry("long", 1_000_000),
+        entry("longer", 1_100_000)
+    );
+    let authority = Authority::new();
+    let identity = authority.server(&["localhost"]);
+    let (slapd, backend) = (Slapd::start(&entries, Some(&identity)), HttpBackend::start());
+    let ldaps = format!("ldaps://localhost:{}", slapd.tls_port());
+    for (url, more) in [(slapd.url(), ""), (ldaps, ", ca: ca.pem")] {
+        for how in [BIND, SEARCH] {
+            let start = |attributes: &str| {
+                let settings = format!("{how}, remember: 0s, attributes: [{attributes}]{more}");
+                start(&url, &backend, &settings, Some(&authority))
+            };
+            let gateway = start("description");
+            let status = |name: &str| ask(&gateway, "/all", name, "secret").status;
+            assert_eq!(
+                ["ann", "long", "longer", "ann"].map(status),
+                [200, 200, 503, 200],
+                "{url} {how}"
+            );
+            gateway.wait_log("a directory answers more than is taken");
+            // What nobody asks for is not sent.
+            assert_eq!(ask(&start("mail"), "/all", "longer", "secret").status, 200);
+        }
+    }
+}
+
+#[test]
 fn a_directory_that_is_gone_lets_nobody_in_until_it_is_back() {
     let (mut slapd, backend) = (Slapd::start(ENTRIES, None), HttpBackend::start());
     for how in [BIND, SEARCH] {

@@ -53,6 +53,7 @@ mod oidc;
 mod pipelining;
 mod pools;
 mod proxy_protocol;
+mod quota_rollover;
 mod rate_limit;
 mod raw_strict;
 mod raw_strict_upstream;

@@ -1,6 +1,9 @@
 //! Rate limits in memory: many clients at once, bounded memory, metrics.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use gatehouse_testkit::{Client, Request};
 
@@ -80,4 +83,64 @@ fn shadow_counts_and_lets_through() {
     let labels = [("policy", "routes.all.policies[0]"), ("outcome", "shadow")];
     let counted = gateway.metrics().sum("gatehouse_rate_limit_total", &labels);
     assert_eq!(counted.to_string(), "4");
+}
+
+#[test]
+fn who_comes_too_soon_waits_for_its_turn() {
+    let gateway = limited(
+        "{ limit: 4, window: 1s, algorithm: token_bucket, burst: 1, key: global, name: even, queue: { max_wait: 1m } }",
+    );
+    let begun = Instant::now();
+    let address = gateway.address();
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(move || {
+                let reply = Client::connect(address).get("/");
+                assert_eq!(reply.status, 200);
+                assert_eq!(reply.header("x-ratelimit-remaining"), Some("0"));
+            });
+        }
+    });
+    assert!(
+        begun.elapsed() >= Duration::from_millis(1250),
+        "five waited for 250 ms each"
+    );
+    let metrics = gateway.metrics();
+    let of_policy = |outcome| [("policy", "even"), ("outcome", outcome)];
+    let [allowed, delayed] =
+        ["allowed", "delayed"].map(|outcome| metrics.sum("gatehouse_rate_limit_total", &of_policy(outcome)));
+    assert!(
+        (allowed + delayed - 6.0).abs() < 0.1 && delayed > 0.5,
+        "{allowed} {delayed}"
+    );
+    gateway.wait_metric("gatehouse_rate_limit_waiting", &[("policy", "even")], |n| n < 0.5);
+}
+
+#[test]
+fn queues_have_an_end() {
+    let gateway = limited(
+        "{ limit: 1, window: 50s, algorithm: token_bucket, key: global, name: short, queue: { max_wait: 1m, max_waiting: 1 } }",
+    );
+    let mut client = Client::connect(gateway.address());
+    assert_eq!(client.get("/").status, 200);
+    let mut waiting = TcpStream::connect(gateway.address()).unwrap();
+    waiting.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    gateway.wait_metric("gatehouse_rate_limit_waiting", &[("policy", "short")], |n| {
+        n > 0.5
+    });
+    let full = client.get("/");
+    assert_eq!(full.status, 429);
+    assert!(full.header("retry-after").is_some());
+    drop(gateway);
+
+    // A turn that would come later than anybody waits, or later than the route's time is over.
+    for more in ["queue: { max_wait: 5s }", "queue: { max_wait: 1m }"] {
+        let routes = format!(
+            "routes: {{ all: {{ match: {{}}, timeout: 10s, policies: [ {{ rate_limit: {{ limit: 1, window: 30s, algorithm: token_bucket, {more} }} }} ], reply: {{ body: ok }} }} }}\n"
+        );
+        let gateway = crate::gateway(&format!("{CONFIG}{routes}")).start();
+        let mut client = Client::connect(gateway.address());
+        let statuses = [client.get("/").status, client.get("/").status];
+        assert_eq!(statuses, [200, 429], "{more}");
+    }
 }

@@ -183,6 +183,46 @@ fn an_address_that_is_taken_refuses_the_configuration() {
 }
 
 #[test]
+fn an_address_that_comes_free_is_taken_without_a_signal() {
+    let gateway = gateway(&numbered(1)).start();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let more = format!(
+        "listeners: {{ main: {{ address: \"127.0.0.1:0\" }}, extra: {{ address: \"{address}\" }} }}\nroutes: {{ all: {{ match: {{}}, reply: {{ body: \"2\" }} }} }}\n"
+    );
+    gateway.reload_refused(&more);
+    let failed = || {
+        let labels = [("result", "failed")];
+        gateway.metrics().sum("gatehouse_config_reloads_total", &labels)
+    };
+    let before = failed();
+    drop(taken);
+    gateway.wait_metric("gatehouse_config_behind", &[], |n| n < 0.5);
+    assert_eq!(client::get(address, "/").text(), "2");
+    assert!(failed() - before < 0.5, "one more try is not one more failure");
+}
+
+#[test]
+fn what_needs_a_restart_is_told_when_it_changes() {
+    let gateway = gateway(&numbered(1)).start();
+    let workers = |n: usize| format!("{}process: {{ workers: {n} }}\n", numbered(1));
+    let (waits, undone) = ("takes force after a restart", "is again the one that runs");
+    // The builder gives two.
+    gateway.reload(&workers(3));
+    gateway.wait_log(waits);
+    gateway.reload(&workers(3));
+    gateway.reload(&workers(2));
+    gateway.wait_log(undone);
+    gateway.reload(&workers(2));
+    assert_eq!(
+        (gateway.logged(waits), gateway.logged(undone)),
+        (1, 1),
+        "{}",
+        gateway.log()
+    );
+}
+
+#[test]
 fn rate_limit_counts_survive() {
     let yaml = |body: &str| {
         format!(

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatehouse_testkit::redis::clock_shifter;
 use gatehouse_testkit::tls::{Authority, Leaf};
@@ -361,4 +361,35 @@ fn what_an_answer_says_it_cost_is_counted_together() {
             until("the cost to be counted", || ask("0").0 == 429);
         }
     }
+}
+
+#[test]
+fn turns_are_given_out_by_all_together() {
+    let redis = Redis::start();
+    let policy =
+        "limit: 4, window: 1s, algorithm: token_bucket, burst: 2, key: global, queue: { max_wait: 30s }";
+    let gateways = [(); 2].map(|()| start(&yaml(&at(&redis), policy)));
+    let mut clients: Vec<_> = gateways
+        .iter()
+        .map(|gateway| Client::connect(gateway.address()))
+        .collect();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        for client in &mut clients {
+            assert_eq!(client.get("/").status, 200);
+        }
+    }
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "four of six waited for 250 ms each"
+    );
+    let delayed: f64 = gateways
+        .iter()
+        .map(|gateway| {
+            gateway
+                .metrics()
+                .sum("gatehouse_rate_limit_total", &[("outcome", "delayed")])
+        })
+        .sum();
+    assert!(delayed > 0.5, "{delayed}");
 }

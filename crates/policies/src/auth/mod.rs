@@ -10,7 +10,6 @@ pub mod certificate;
 mod client;
 pub mod combine;
 pub mod directory;
-mod fetch;
 pub mod introspection;
 pub mod jose;
 pub mod jwt;

@@ -46,7 +46,8 @@ pub struct TokenSettings {
     #[serde(default = "TokenSettings::max_form")]
     pub max_form: Size,
     /// What a token is good for, such as `${request.cookie.session}`: with another value it is not. Name the session, so
-    /// that nobody can use a token of their own in somebody else's; not the cookie of `oidc`, which is renewed. Absent: any.
+    /// that nobody can use a token of their own in somebody else's; not the cookie of `oidc`, which is renewed. Where it names
+    /// the caller, such as `${identity.subject}`, put the policy behind the authentication. Absent: any.
     #[serde(default)]
     pub bind: Option<Template>,
     /// How long a token is good. A new one is set when half of that is over.

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use gatehouse_core::state::meter::Algorithm;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::Rollover;
 
 /// A stretch of the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -50,11 +53,11 @@ impl Period {
 
 /// Four bounds of three periods that follow each other, the current one in the middle; seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    pub previous: i64,
-    pub start: i64,
-    pub end: i64,
-    pub next: i64,
+struct Bounds {
+    previous: i64,
+    start: i64,
+    end: i64,
+    next: i64,
 }
 
 /// Knows which period it is.
@@ -63,12 +66,14 @@ pub struct Calendar {
     period: Period,
     /// The day of the month on which months begin.
     anchor: i8,
+    /// What of a period goes on into the next.
+    rollover: Rollover,
     current: ArcSwap<Bounds>,
 }
 
 impl Calendar {
     /// A calendar of a time zone, by its name in the IANA's database. None if there is no such zone.
-    pub fn new(zone: &str, period: Period, anchor: i8) -> Option<Self> {
+    pub fn new(zone: &str, period: Period, anchor: i8, rollover: Rollover) -> Option<Self> {
         let zone = if zone == "UTC" {
             TimeZone::UTC
         } else {
@@ -84,12 +89,30 @@ impl Calendar {
             zone,
             period,
             anchor,
+            rollover,
             current: ArcSwap::from(Arc::new(never)),
         })
     }
 
+    /// How a limit counts in the period of that time, in seconds since 1970.
+    pub fn algorithm(&self, now: u64, limit: u64) -> Algorithm {
+        let bounds = self.at(i64::try_from(now).unwrap_or_default());
+        let nanos = |second: i64| {
+            u64::try_from(second)
+                .unwrap_or_default()
+                .saturating_mul(1_000_000_000)
+        };
+        Algorithm::Period {
+            previous: nanos(bounds.previous),
+            start: nanos(bounds.start),
+            end: nanos(bounds.end),
+            next: nanos(bounds.next),
+            rollover: self.rollover.of(limit),
+        }
+    }
+
     /// The period of that time, in seconds since 1970. Looked up in the calendar once a period.
-    pub fn at(&self, now: i64) -> Bounds {
+    fn at(&self, now: i64) -> Bounds {
         let current = **self.current.load();
         if (current.start..current.end).contains(&now) {
             return current;
@@ -169,7 +192,7 @@ mod tests {
 
     fn bounds(zone: &str, period: Period, anchor: i8, now: &str) -> [String; 4] {
         let now: Timestamp = now.parse().unwrap();
-        let calendar = Calendar::new(zone, period, anchor).unwrap();
+        let calendar = Calendar::new(zone, period, anchor, Rollover::default()).unwrap();
         let Bounds {
             previous,
             start,
@@ -226,6 +249,6 @@ mod tests {
         // Clocks go forward in the night to the 29th of March.
         let day = bounds("Europe/Berlin", Period::Day, 1, "2026-03-29T10:00:00Z");
         assert_eq!(day[1..3], ["2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"]);
-        assert!(Calendar::new("Europe/Atlantis", Period::Day, 1).is_none());
+        assert!(Calendar::new("Europe/Atlantis", Period::Day, 1, Rollover::default()).is_none());
     }
 }

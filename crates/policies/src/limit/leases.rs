@@ -149,6 +149,7 @@ mod tests {
         let report = Report {
             fits,
             remaining,
+            carried: 0,
             resets_in: WINDOW,
             retry_after: wait.map(Duration::from_millis),
         };

@@ -15,6 +15,7 @@ use indexmap::IndexMap;
 use super::calendar::Calendar;
 use super::cost::{Settlement, number};
 use super::leases::Leased;
+use super::queue::{Queue, Turn, Waiting};
 use super::rules::RuleSet;
 use super::shared::{OnFailure, Shared};
 use super::{Cost, Keys, LimitHeaders, show};
@@ -41,6 +42,8 @@ pub struct Limiter {
     pub code: Code,
     /// Where the bounds of windows stand, if they follow the calendar.
     pub calendar: Option<Calendar>,
+    /// Where requests wait that come too soon.
+    pub queue: Option<Queue>,
     /// From how many percent on callers are warned, and the count of them.
     pub warn: Option<(u8, Arc<Tally>)>,
 }
@@ -50,15 +53,18 @@ pub struct Outcomes {
     allowed: Arc<Tally>,
     refused: Arc<Tally>,
     shadow: Arc<Tally>,
+    /// There if there is a queue.
+    delayed: Option<Arc<Tally>>,
 }
 
 impl Outcomes {
     /// The counters of a policy.
-    pub fn new(cx: &Compile<'_>, family: &'static Family, policy: &str) -> Self {
+    pub fn new(cx: &Compile<'_>, family: &'static Family, policy: &str, has_queue: bool) -> Self {
         Self {
             allowed: cx.tally(family, &[policy, "allowed"]),
             refused: cx.tally(family, &[policy, "refused"]),
             shadow: cx.tally(family, &[policy, "shadow"]),
+            delayed: has_queue.then(|| cx.tally(family, &[policy, "delayed"])),
         }
     }
 }
@@ -88,6 +94,32 @@ struct Shown {
     decision: Decision,
     tier: Option<usize>,
     limit: Option<u64>,
+}
+
+/// What was decided, and whether the request has to wait for its turn.
+struct Decided<'a> {
+    outcome: Outcome,
+    turn: Option<Turn<'a>>,
+}
+
+impl<'a> Decided<'a> {
+    fn at_once(outcome: Outcome) -> Self {
+        Self { outcome, turn: None }
+    }
+
+    fn step(self) -> Step<'a> {
+        match self.turn {
+            None => self.outcome.into(),
+            Some(_) => Step::wait(self.wait()),
+        }
+    }
+
+    async fn wait(self) -> Outcome {
+        if let Some(turn) = self.turn {
+            turn.wait().await;
+        }
+        self.outcome
+    }
 }
 
 impl Limiter {
@@ -128,52 +160,66 @@ impl Limiter {
         names.find_map(|name| self.tiers.get_index_of(name))
     }
 
-    fn decide(&self, ex: &mut Exchange) -> Outcome {
-        let asked = self.ask(ex);
-        let mut own = [NO_RULE; MOST_RULES];
+    /// Counts in this process, to a share of the limits if that is said.
+    fn decide<'a>(&'a self, ex: &mut Exchange, asked: Asked, shared: Option<&Shared>) -> Decided<'a> {
+        let mut own = None;
         let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
+        let mut share = None;
+        let rules = shared.map_or(rules, |shared| shared.share(rules, share.insert(NO_RULES)));
+        let place = self.enter();
+        let mut ahead = None;
+        let rules = place
+            .as_ref()
+            .map_or(rules, |place| place.ahead(ex, rules, ahead.insert(NO_RULES)));
         let decision = self.meters.count(&asked.key, rules, asked.cost, ex.exact_now());
-        self.conclude(ex, asked, &decision, false)
+        let turn = place.and_then(|place| place.turn(rules, &decision));
+        self.conclude(ex, asked, &decision, false, turn)
+    }
+
+    fn enter(&self) -> Option<Waiting<'_>> {
+        self.queue.as_ref().and_then(Queue::enter)
     }
 
     /// Decides with other gateways. What this one may give out by itself it does at once.
     fn decide_together<'a>(&'a self, shared: &'a Shared, ex: &'a mut Exchange) -> Step<'a> {
         let asked = self.ask(ex);
         let ahead = match shared.leased(&asked.key, asked.cost, now()) {
-            Leased::Decided(decision) => return self.conclude(ex, asked, &decision, true).into(),
+            Leased::Decided(decision) => return self.conclude(ex, asked, &decision, true, None).step(),
             Leased::Ask { ahead } => ahead,
         };
         if !shared.is_up() {
-            return self.decide_alone(shared, ex, asked).into();
+            return self.decide_alone(shared, ex, asked).step();
         }
         Step::wait(async move {
-            let mut own = [NO_RULE; MOST_RULES];
+            let mut own = None;
             let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
-            match shared.count(&asked.key, rules, asked.cost, ahead, now()).await {
-                Ok(decision) => self.conclude(ex, asked, &decision, true),
-                Err(_) => self.decide_alone(shared, ex, asked),
-            }
+            let place = self.enter();
+            let mut early = [NO_RULE; MOST_RULES];
+            let rules = place
+                .as_ref()
+                .map_or(rules, |place| place.ahead(ex, rules, &mut early));
+            let counted = shared.count(&asked.key, rules, asked.cost, ahead, now()).await;
+            let decided = if let Ok(decision) = counted {
+                let turn = place.and_then(|place| place.turn(rules, &decision));
+                self.conclude(ex, asked, &decision, true, turn)
+            } else {
+                drop(place);
+                self.decide_alone(shared, ex, asked)
+            };
+            decided.wait().await
         })
     }
 
     /// Decides while the store does not answer.
-    fn decide_alone(&self, shared: &Shared, ex: &mut Exchange, asked: Asked) -> Outcome {
+    fn decide_alone<'a>(&'a self, shared: &Shared, ex: &mut Exchange, asked: Asked) -> Decided<'a> {
         shared.without.count(ex);
         match shared.on_failure {
-            OnFailure::Open => Ok(Verdict::Continue),
-            OnFailure::Closed if self.shadow => Ok(Verdict::Continue),
-            OnFailure::Closed => {
+            OnFailure::Local => self.decide(ex, asked, Some(shared)),
+            OnFailure::Closed if !self.shadow => {
                 let failure = Failure::new(Code::Overloaded).detail("the store of a limit does not answer");
-                Err(failure.header("retry-after", "1"))
+                Decided::at_once(Err(failure.header("retry-after", "1")))
             }
-            OnFailure::Local => {
-                let mut own = [NO_RULE; MOST_RULES];
-                let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
-                let mut share = [NO_RULE; MOST_RULES];
-                let rules = shared.share(rules, &mut share);
-                let decision = self.meters.count(&asked.key, rules, asked.cost, now());
-                self.conclude(ex, asked, &decision, false)
-            }
+            OnFailure::Open | OnFailure::Closed => Decided::at_once(Ok(Verdict::Continue)),
         }
     }
 
@@ -183,12 +229,13 @@ impl Limiter {
         ex: &Exchange,
         tier: Option<usize>,
         limit: Option<u64>,
-        own: &'r mut Own,
+        own: &'r mut Option<Own>,
     ) -> &'r [Rule] {
         let rules = &self.set(tier).rules;
         if limit.is_none() && self.calendar.is_none() {
             return rules;
         }
+        let own = own.insert(NO_RULES);
         for (own, rule) in own.iter_mut().zip(rules) {
             *own = *rule;
         }
@@ -200,24 +247,20 @@ impl Limiter {
                 first.limit = limit;
             }
             if let Some(calendar) = &self.calendar {
-                let bounds = calendar.at(i64::try_from(ex.unix_seconds()).unwrap_or_default());
-                let nanos = |second: i64| {
-                    u64::try_from(second)
-                        .unwrap_or_default()
-                        .saturating_mul(1_000_000_000)
-                };
-                first.algorithm = Algorithm::Period {
-                    previous: nanos(bounds.previous),
-                    start: nanos(bounds.start),
-                    end: nanos(bounds.end),
-                    next: nanos(bounds.next),
-                };
+                first.algorithm = calendar.algorithm(ex.unix_seconds(), first.limit);
             }
         }
         own.get(..rules.len()).unwrap_or_default()
     }
 
-    fn conclude(&self, ex: &mut Exchange, asked: Asked, decision: &Decision, in_store: bool) -> Outcome {
+    fn conclude<'a>(
+        &'a self,
+        ex: &mut Exchange,
+        asked: Asked,
+        decision: &Decision,
+        in_store: bool,
+        turn: Option<Turn<'a>>,
+    ) -> Decided<'a> {
         let Asked {
             key,
             cost,
@@ -251,16 +294,19 @@ impl Limiter {
                 &self.outcomes.shadow
             };
             outcome.count(ex);
-            return Ok(Verdict::Continue);
+            return Decided::at_once(Ok(Verdict::Continue));
         }
         if decision.admitted {
-            self.outcomes.allowed.count(ex);
-            return Ok(Verdict::Continue);
+            let delayed = self.outcomes.delayed.as_ref().filter(|_| turn.is_some());
+            delayed.unwrap_or(&self.outcomes.allowed).count(ex);
+            let outcome = Ok(Verdict::Continue);
+            return Decided { outcome, turn };
         }
         self.outcomes.refused.count(ex);
         let failure = Failure::new(self.code);
         let names = &self.set(tier).names;
-        Err(show::refusal(failure, self.headers, decision.reports(), names))
+        let refusal = show::refusal(failure, self.headers, decision.reports(), names);
+        Decided::at_once(Err(refusal))
     }
 
     /// Counts what the answer says it cost in the place of what was counted before.
@@ -278,7 +324,7 @@ impl Limiter {
         let Some(used) = used.filter(|used| used.cost != cost) else {
             return;
         };
-        let mut own = [NO_RULE; MOST_RULES];
+        let mut own = None;
         let rules = self.rules(ex, tier, limit, &mut own);
         match &self.shared {
             Some(shared) if used.in_store => {
@@ -300,8 +346,15 @@ impl Limiter {
             return;
         }
         let set = self.set(tier);
-        let mut own = [NO_RULE; MOST_RULES];
+        // What the period before left is part of what may be used in this one.
+        let carried = decision.reports().first().map_or(0, |report| report.carried);
+        let limit = match (limit, set.rules.first()) {
+            (None, Some(first)) if carried > 0 => Some(first.limit.saturating_add(carried)),
+            (limit, _) => limit.map(|limit| limit.saturating_add(carried)),
+        };
+        let mut own = None;
         let rules = match limit {
+            // What the calendar says is not shown.
             None => &set.rules,
             Some(_) => self.rules(ex, tier, limit, &mut own),
         };
@@ -316,14 +369,13 @@ impl Limiter {
                     .set_name(b"x-quota-warning", used.to_string().as_bytes());
             }
         }
-        let own_told = limit.map(|_| show::policies(rules, &set.names));
         show::show(
             self.headers,
             response,
             ex.unix_seconds(),
             rules,
             &set.names,
-            own_told.as_ref().unwrap_or(&set.told),
+            Some(&set.told).filter(|_| limit.is_none()),
             decision.reports(),
         );
     }
@@ -336,7 +388,9 @@ fn now() -> Instant {
 }
 
 /// Room for rules that are made for a request.
-type Own = [Rule; MOST_RULES];
+pub(super) type Own = [Rule; MOST_RULES];
+
+const NO_RULES: Own = [NO_RULE; MOST_RULES];
 
 /// Whether at least so many percent of a limit are used.
 fn is_used(limit: u64, remaining: u64, percent: u8) -> bool {
@@ -354,12 +408,16 @@ pub(super) const NO_RULE: Rule = Rule {
     limit: 1,
     window: 1,
     burst: 1,
+    ahead: 0,
 };
 
 impl Policy for Limiter {
     fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
         match &self.shared {
-            None => self.decide(ex).into(),
+            None => {
+                let asked = self.ask(ex);
+                self.decide(ex, asked, None).step()
+            }
             Some(shared) => self.decide_together(shared, ex),
         }
     }

@@ -16,7 +16,7 @@ use super::calendar::{Calendar, Period};
 use super::limiter::{Limiter, Outcomes};
 use super::rules::RuleSet;
 use super::shared::{Mode, OnFailure, Shared, Sharing};
-use super::{Cost, FinalCost, Keys, LimitHeaders, show};
+use super::{Cost, FinalCost, Keys, LimitHeaders, Rollover, show};
 
 /// Limits how much a client may use in an hour, a day, a week or a month of the calendar.
 ///
@@ -42,6 +42,17 @@ pub struct Quota {
     #[serde(default = "Quota::anchor")]
     #[schemars(range(min = 1, max = 31))]
     pub anchor: i8,
+    /// How much of what a period left may be used in the next, at most: a number, or a share of the caller's limit such
+    /// as `50%`. Absent: nothing.
+    ///
+    /// When a period begins, what was left of the one before is added to the limit: what was added to that one included,
+    /// but never more than is said here, nor than the limit itself. It is used or left like the rest, and clients are
+    /// told the sum. Reckoned by the limit that holds then. A caller who asked nothing in a whole period, or in several,
+    /// left all of it. One who is new has saved nothing, nor has one who is forgotten: a store keeps what was left for
+    /// about a dozen periods without a request, and memory while there is room. While a store does not answer nothing is
+    /// added. What is given back for `final_cost` after the end of a period is not added to the next.
+    #[serde(default)]
+    pub rollover: Rollover,
     /// What is counted together; see `rate_limit`.
     #[serde(default = "Quota::key")]
     pub key: Keys,
@@ -156,13 +167,24 @@ impl PolicyConfig for Quota {
                 "`tier` says where the name of a tier stands, but there are no `tiers`",
             ));
         }
-        let calendar = Calendar::new(&self.time_zone, self.period, self.anchor).ok_or_else(|| {
-            let zone = &self.time_zone;
-            cx.error(
-                "time_zone",
-                format!("there is no time zone `{zone}`; expected such as `Europe/Berlin`"),
-            )
-        })?;
+        let most = self.tiers.values().copied().fold(self.limit, NonZeroU64::max);
+        if let Rollover::Number(number) = self.rollover
+            && number > most.get()
+            && self.limit_from.is_none()
+        {
+            let message = format!(
+                "a period leaves at most its limit, {most}; write a smaller number, or `100%` for all that is left"
+            );
+            return Err(cx.error("rollover", message));
+        }
+        let calendar =
+            Calendar::new(&self.time_zone, self.period, self.anchor, self.rollover).ok_or_else(|| {
+                let zone = &self.time_zone;
+                cx.error(
+                    "time_zone",
+                    format!("there is no time zone `{zone}`; expected such as `Europe/Berlin`"),
+                )
+            })?;
         let name = self.name.as_deref().unwrap_or(self.period.name());
         if !show::is_name(name) {
             let message = format!("`{name}` is no name for clients; use letters, digits, `-`, `_` and `.`");
@@ -203,9 +225,10 @@ impl PolicyConfig for Quota {
             },
             shadow: self.shadow,
             headers: self.headers,
-            outcomes: Outcomes::new(cx, &OUTCOMES, &label),
+            outcomes: Outcomes::new(cx, &OUTCOMES, &label, false),
             code: Code::QuotaExceeded,
             calendar: Some(calendar),
+            queue: None,
             warn: (self.warn_at < 100).then(|| (self.warn_at, cx.tally(&OUTCOMES, &[&label, "warned"]))),
         }))
     }

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limiter::{self, Limiter};
+use super::queue::{LimitQueue, WAITING};
 use super::rules::{self, Algorithm, RuleSet, Tier, WindowLimit};
 use super::shared::{Mode, OnFailure, Shared, Sharing, WITHOUT};
 use super::{Cost, FinalCost, Keys, LimitHeaders};
@@ -73,6 +74,9 @@ pub struct RateLimit {
     /// What the answer says a request has cost, such as tokens of a language model. Absent: what `cost` says.
     #[serde(default)]
     pub final_cost: Option<FinalCost>,
+    /// Of a token bucket: has requests that come too soon wait for their turn. Absent: they are refused at once.
+    #[serde(default)]
+    pub queue: Option<LimitQueue>,
     /// Counts and lets through: what would be refused is counted in the metric as `shadow`, and nobody is told.
     #[serde(default)]
     pub shadow: bool,
@@ -121,14 +125,14 @@ impl RateLimit {
 pub(super) const OUTCOMES: Family = Family::counter(
     "gatehouse_rate_limit_total",
     &["policy", "outcome"],
-    "Requests that met a rate limit: allowed, refused, or shadow for those let through that would have been refused.",
+    "Requests that met a rate limit: allowed, delayed, refused, or shadow for those let through that would have been refused.",
 );
 
 impl PolicyConfig for RateLimit {
     const NAME: &'static str = "rate_limit";
     const STAGE: Stage = Stage::Limit;
     const EXAMPLE: &'static str = "limit: 100\nwindow: 1m\nkey: client_ip\n";
-    const METRICS: &'static [Family] = &[OUTCOMES, WITHOUT, store::UP, store::COMMANDS];
+    const METRICS: &'static [Family] = &[OUTCOMES, WAITING, WITHOUT, store::UP, store::COMMANDS];
 
     fn compile(self, cx: &mut Compile<'_>) -> Result<Arc<dyn Policy>, Diagnostic> {
         self.key.check(cx)?;
@@ -143,6 +147,9 @@ impl PolicyConfig for RateLimit {
                 "tier",
                 "`tier` says where the name of a tier stands, but there are no `tiers`",
             ));
+        }
+        if let Some(queue) = &self.queue {
+            queue.check(&self, cx)?;
         }
         let common = rules::Common {
             algorithm: self.algorithm,
@@ -193,9 +200,10 @@ impl PolicyConfig for RateLimit {
             },
             shadow: self.shadow,
             headers: self.headers,
-            outcomes: limiter::Outcomes::new(cx, &OUTCOMES, &label),
+            outcomes: limiter::Outcomes::new(cx, &OUTCOMES, &label, self.queue.is_some()),
             code: Code::RateLimited,
             calendar: None,
+            queue: self.queue.map(|queue| queue.compile(&label, cx)),
             warn: None,
         }))
     }

@@ -222,5 +222,6 @@ fn rule(algorithm: Algorithm, limit: u64, window: Duration, burst: Option<NonZer
         limit,
         window: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX),
         burst: burst.map_or(limit, NonZeroU64::get),
+        ahead: 0,
     }
 }

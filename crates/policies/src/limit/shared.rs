@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use gatehouse_core::config::Diagnostic;
 use gatehouse_core::policy::Compile;
-use gatehouse_core::state::meter::{Decision, MOST_RULES, Rule};
+use gatehouse_core::state::meter::{Algorithm, Decision, MOST_RULES, Rule};
 use gatehouse_core::telemetry::metrics::{Family, Tally};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -191,6 +191,10 @@ impl Shared {
                 burst: (rule.burst / self.nodes).max(1),
                 ..*rule
             };
+            // What the period before left, only the store knows.
+            if let Algorithm::Period { rollover, .. } = &mut share.algorithm {
+                *rollover = 0;
+            }
         }
         share.get(..rules.len()).unwrap_or_default()
     }

@@ -49,7 +49,12 @@ pub fn is_name(name: &str) -> bool {
 /// `RateLimit-Policy`: `"burst";q=100;w=60`. A window of less than a second has no `w`, which counts whole seconds.
 pub fn policies(rules: &[Rule], names: &[Box<str>]) -> Headers {
     let mut made = Headers::new();
-    made.append_written(&POLICY, |out| {
+    tell_policies(&mut made, rules, names);
+    made
+}
+
+fn tell_policies(headers: &mut Headers, rules: &[Rule], names: &[Box<str>]) {
+    headers.append_written(&POLICY, |out| {
         for (i, (rule, name)) in rules.iter().zip(names).enumerate() {
             item(out, i, name);
             out.text(b";q=");
@@ -61,7 +66,6 @@ pub fn policies(rules: &[Rule], names: &[Box<str>]) -> Headers {
             }
         }
     });
-    made
 }
 
 static LIMIT: FieldName = FieldName::of_start("x-ratelimit-limit: ");
@@ -70,14 +74,14 @@ static RESET: FieldName = FieldName::of_start("x-ratelimit-reset: ");
 static POLICY: FieldName = FieldName::of_start("ratelimit-policy: ");
 static STATE: FieldName = FieldName::of_start("ratelimit: ");
 
-/// Adds what is to be told of a decision. `told` is [`policies`] of the rules.
+/// Adds what is to be told of a decision. `told` is [`policies`] of the rules, if they are always the same.
 pub fn show(
     which: LimitHeaders,
     response: &mut Response,
     now: u64,
     rules: &[Rule],
     names: &[Box<str>],
-    told: &Headers,
+    told: Option<&Headers>,
     reports: &[Report],
 ) {
     let headers = response.headers_mut();
@@ -90,7 +94,10 @@ pub fn show(
         headers.set_written(&RESET, |out| out.number(reset));
     }
     if which.standard {
-        headers.append_all(told);
+        match told {
+            Some(told) => headers.append_all(told),
+            None => tell_policies(headers, rules, names),
+        }
         headers.append_written(&STATE, |out| {
             for (i, (report, name)) in reports.iter().zip(names).enumerate() {
                 item(out, i, name);

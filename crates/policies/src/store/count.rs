@@ -36,7 +36,7 @@ impl Redis {
 
     fn call(&self, asked: &Asked<'_>, settled: Option<(u64, Duration)>) -> Call {
         let key = format!("{}{}", self.prefix, asked.key).into_bytes();
-        let mut arguments = Vec::with_capacity(3 + 6 * asked.rules.len());
+        let mut arguments = Vec::with_capacity(3 + 7 * asked.rules.len());
         let mut add = |number: u64| arguments.push(number.to_string().into_bytes());
         add(asked.cost);
         add(asked.most);
@@ -44,15 +44,19 @@ impl Redis {
         for rule in asked.rules {
             let micros = |nanos: u64| (nanos / 1_000).max(1);
             let (kind, numbers) = match rule.algorithm {
-                Algorithm::SlidingWindow => (b's', [micros(rule.window), 0, 0, 0]),
-                Algorithm::FixedWindow => (b'f', [micros(rule.window), 0, 0, 0]),
-                Algorithm::TokenBucket => (b'b', [micros(rule.window), rule.burst, 0, 0]),
+                Algorithm::SlidingWindow => (b's', [micros(rule.window), 0, 0, 0, 0]),
+                Algorithm::FixedWindow => (b'f', [micros(rule.window), 0, 0, 0, 0]),
+                Algorithm::TokenBucket => (b'b', [micros(rule.window), rule.burst, rule.ahead / 1_000, 0, 0]),
                 Algorithm::Period {
                     previous,
                     start,
                     end,
                     next,
-                } => (b'p', [previous, start, end, next].map(micros)),
+                    rollover,
+                } => {
+                    let [previous, start, end, next] = [previous, start, end, next].map(micros);
+                    (b'p', [previous, start, end, next, rollover])
+                }
             };
             arguments.push(vec![kind]);
             let numbers = std::iter::once(rule.limit).chain(numbers);
@@ -82,10 +86,12 @@ fn decision(answer: &Value, rules: usize) -> Option<(u64, Decision)> {
     let mut reports = Vec::with_capacity(rules);
     for _ in 0..rules {
         let (left, reset, wait) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let carried = u64::try_from(numbers.next()??).unwrap_or_default();
         let micros = |number: i64| Duration::from_micros(u64::try_from(number).unwrap_or_default());
         reports.push(Report {
             fits: wait == 0,
             remaining: u64::try_from(left).unwrap_or_default(),
+            carried,
             resets_in: micros(reset),
             retry_after: (wait > 0).then(|| micros(wait)),
         });

@@ -24,6 +24,38 @@ pub(super) fn judged(settings: &Value) -> bool {
     }
 }
 
+/// The first setting with a template that names who calls, by its path, and the variable.
+pub(super) fn named(settings: &Value) -> Option<(String, &str)> {
+    let (path, variable) = named_below(settings)?;
+    Some((path.trim_start_matches('.').to_owned(), variable))
+}
+
+fn named_below(settings: &Value) -> Option<(String, &str)> {
+    let below = |at: String, value| {
+        let (path, variable) = named_below(value)?;
+        Some((format!("{at}{path}"), variable))
+    };
+    match settings {
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(name, value)| below(format!(".{name}"), value)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(i, value)| below(format!("[{i}]"), value)),
+        Value::String(text) => {
+            let variables = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+            let mut names = variables.map(|(name, _)| name);
+            let found = names.find(|name| {
+                let (first, _) = name.split_once('.').unwrap_or((name, ""));
+                matches!(first, "consumer" | "identity" | "claims")
+            });
+            found.map(|name| (String::new(), name))
+        }
+        _ => None,
+    }
+}
+
 /// Groups and tiers that policies name and no consumer has. Only if all consumers are in the document.
 pub(super) fn nobody(config: &Config, out: &mut Vec<Diagnostic>) {
     if config.consumers.is_empty() || config.consumers_from.is_some() {

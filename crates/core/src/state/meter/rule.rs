@@ -16,6 +16,9 @@ pub struct Rule {
     pub window: u64,
     /// Of a token bucket: what may be used at once.
     pub burst: u64,
+    /// Of a token bucket: how long ahead of its turn a use is admitted, in nanoseconds. It is then told with the time
+    /// until nothing counts any more, which is as much longer.
+    pub ahead: u64,
 }
 
 /// How a limit counts.
@@ -41,6 +44,8 @@ pub enum Algorithm {
         end: u64,
         /// When the one after it ends.
         next: u64,
+        /// How much of what was left of the one before is added to the limit, at most. Never more than the limit.
+        rollover: u64,
     },
 }
 
@@ -51,6 +56,8 @@ pub struct Report {
     pub fits: bool,
     /// Left of the limit, or of the burst.
     pub remaining: u64,
+    /// What the period before left, which the limit is higher by.
+    pub carried: u64,
     /// Until nothing of it counts any more, if nothing else comes.
     pub resets_in: Duration,
     /// If there was no room: until there is, if nothing else comes. Never, if it is more than the whole limit.
@@ -60,7 +67,7 @@ pub struct Report {
 /// The counter of one rule for one key.
 ///
 /// Of a token bucket, `start` is when it is full again, and `previous` the part of a nanosecond beyond, in fractions
-/// of the limit.
+/// of the limit. Of a period, `previous` is what the one before left.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cell {
     /// When the window that `current` counts began.
@@ -70,12 +77,14 @@ pub(super) struct Cell {
 }
 
 impl Rule {
+    /// When the window of that time began, and when it ends.
     fn bounds(&self, now: u64) -> (u64, u64) {
         let Algorithm::Period {
             previous,
             start,
             end,
             next,
+            ..
         } = self.algorithm
         else {
             let start = now - now % self.window;
@@ -90,6 +99,22 @@ impl Rule {
             (end, next)
         }
     }
+
+    /// What may be carried from one period into the next.
+    fn rollover(&self) -> u64 {
+        match self.algorithm {
+            Algorithm::Period { rollover, .. } => rollover.min(self.limit),
+            _ => 0,
+        }
+    }
+
+    /// How long a counter still says something after its window has ended.
+    pub(super) fn outlasts(&self) -> u64 {
+        match self.algorithm {
+            Algorithm::Period { end, next, .. } if self.rollover() > 0 => next.saturating_sub(end),
+            _ => 0,
+        }
+    }
 }
 
 impl Cell {
@@ -100,7 +125,8 @@ impl Cell {
             Algorithm::FixedWindow | Algorithm::Period { .. } => {
                 let (start, _) = rule.bounds(now);
                 if self.start < start {
-                    (self.start, self.current) = (start, 0);
+                    let carried = self.carried_to(rule, start);
+                    (self.start, self.previous, self.current) = (start, carried, 0);
                 }
             }
             Algorithm::TokenBucket => {
@@ -115,9 +141,10 @@ impl Cell {
     pub(super) fn fits(&self, rule: &Rule, cost: u64, now: u64) -> bool {
         match rule.algorithm {
             Algorithm::TokenBucket => {
-                self.debt(rule, now) + wide(cost, rule.window) <= wide(rule.burst, rule.window)
+                let most = wide(rule.burst, rule.window) + wide(rule.ahead, rule.limit);
+                cost <= rule.burst && self.debt(rule, now) + wide(cost, rule.window) <= most
             }
-            _ => self.used(rule, now).saturating_add(cost) <= rule.limit,
+            _ => self.used(rule, now).saturating_add(cost) <= self.allowance(rule),
         }
     }
 
@@ -169,14 +196,16 @@ impl Cell {
             }
             Algorithm::FixedWindow | Algorithm::Period { .. } => {
                 let to_end = rule.bounds(now).1.saturating_sub(now);
-                let wait = (cost <= rule.limit).then_some(to_end);
-                (rule.limit.saturating_sub(self.current), to_end, wait)
+                let left = self.allowance(rule).saturating_sub(self.current);
+                let next = rule.limit.saturating_add(left.min(rule.rollover()));
+                (left, to_end, (cost <= next).then_some(to_end))
             }
             Algorithm::TokenBucket => {
                 let (debt, full) = (self.debt(rule, now), wide(rule.burst, rule.window));
                 let limit = u128::from(rule.limit.max(1));
                 let remaining = full.saturating_sub(debt) / u128::from(rule.window);
-                let over = (debt + wide(cost, rule.window)).saturating_sub(full);
+                let most = full + wide(rule.ahead, rule.limit);
+                let over = (debt + wide(cost, rule.window)).saturating_sub(most);
                 let wait = (!fits && cost <= rule.burst).then(|| narrow(over.div_ceil(limit)));
                 (narrow(remaining), narrow(debt.div_ceil(limit)), wait)
             }
@@ -184,8 +213,46 @@ impl Cell {
         Report {
             fits,
             remaining,
+            carried: self.carried(rule),
             resets_in: Duration::from_nanos(resets_in),
             retry_after: wait.filter(|_| !fits).map(Duration::from_nanos),
+        }
+    }
+
+    /// What this period's limit is higher by.
+    fn carried(&self, rule: &Rule) -> u64 {
+        // Other algorithms keep something else there, and carry nothing.
+        self.previous.min(rule.rollover())
+    }
+
+    /// What may be used in the window.
+    fn allowance(&self, rule: &Rule) -> u64 {
+        rule.limit.saturating_add(self.carried(rule))
+    }
+
+    /// What is left for the period that begins at `start`, later than the one that is counted.
+    fn carried_to(&self, rule: &Rule, start: u64) -> u64 {
+        let before = match rule.algorithm {
+            Algorithm::Period {
+                start: current,
+                previous,
+                ..
+            } if current == start => previous,
+            Algorithm::Period {
+                start: current, end, ..
+            } if end == start => current,
+            // Of the one before that nobody said when it began: then it is the one that is counted.
+            _ => 0,
+        };
+        match self.start {
+            // Nobody saved anything before the first request.
+            0 => 0,
+            // The whole of the one before was left.
+            counted if counted < before => rule.rollover(),
+            _ => {
+                let left = self.allowance(rule).saturating_sub(self.current);
+                left.min(rule.rollover())
+            }
         }
     }
 
@@ -278,6 +345,7 @@ mod tests {
                 limit: 10,
                 window,
                 burst: 10,
+                ahead: 0,
             };
             // At the beginning of a window of the clock.
             let (at, second) = (1_000 * window, 1_000_000_000);
@@ -301,5 +369,32 @@ mod tests {
             cell.settle(&rule, 8, 0, at, later);
             assert_eq!(left(&cell, later), 5, "{algorithm:?}: too late");
         }
+    }
+
+    #[test]
+    fn what_is_admitted_ahead_has_its_turns_one_by_one() {
+        // Ten in a second, one at once, and up to a quarter of a second ahead.
+        let rule = Rule {
+            algorithm: Algorithm::TokenBucket,
+            limit: 10,
+            window: 1_000_000_000,
+            burst: 1,
+            ahead: 250_000_000,
+        };
+        let (mut cell, now) = (Cell::default(), 5_000_000_000);
+        for turn in 0..3 {
+            cell.turn(&rule, now);
+            assert!(cell.fits(&rule, 1, now));
+            cell.take(&rule, 1);
+            let report = cell.report(&rule, true, 1, now);
+            assert_eq!(report.resets_in, Duration::from_millis(100 * (turn + 1)));
+            assert_eq!(report.remaining, 0);
+        }
+        assert!(!cell.fits(&rule, 1, now), "its turn would be in 300 ms");
+        let report = cell.report(&rule, false, 1, now);
+        assert_eq!(report.retry_after, Some(Duration::from_millis(50)));
+        assert!(cell.fits(&rule, 1, now + 50_000_000));
+        // Nobody has more at once than the burst, however long they would wait.
+        assert!(!Cell::default().fits(&rule, 2, now));
     }
 }

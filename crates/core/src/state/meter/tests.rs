@@ -65,6 +65,7 @@ fn rule(algorithm: Algorithm, limit: u64, window: Duration) -> Rule {
         limit,
         window,
         burst: limit,
+        ahead: 0,
     }
 }
 
@@ -359,6 +360,7 @@ fn a_period_has_the_bounds_it_is_given() {
         start: from,
         end: from + 50,
         next: from + 90,
+        rollover: 0,
     };
     let rules = [rule(algorithm, 2, WINDOW)];
     let at = |cost, at| bench.all("a", &rules, cost, Duration::from_nanos(at));
@@ -368,4 +370,99 @@ fn a_period_has_the_bounds_it_is_given() {
     assert!(next.admitted);
     assert_eq!(next.reports()[0].resets_in, Duration::from_nanos(40));
     assert!(!at(2, 49).admitted, "a clock that lags");
+}
+
+/// Periods of 100 ns that may carry that much.
+fn carrying(limit: u64, rollover: u64, period: u64) -> Rule {
+    let start = u64::try_from(DAY.as_nanos()).unwrap() + 100 * period;
+    let algorithm = Algorithm::Period {
+        previous: start - 100,
+        start,
+        end: start + 100,
+        next: start + 200,
+        rollover,
+    };
+    rule(algorithm, limit, WINDOW)
+}
+
+#[test]
+fn what_a_period_leaves_is_carried_into_the_next() {
+    let bench = Bench::new(100);
+    let ask = |key, cost, rule: Rule, at| {
+        let decision = bench.all(key, &[rule], cost, Duration::from_nanos(at));
+        let report = decision.reports()[0];
+        (decision.admitted, report.carried, report.remaining)
+    };
+    assert_eq!(ask("a", 4, carrying(10, 5, 0), 50), (true, 0, 6), "new");
+    assert_eq!(
+        ask("a", 0, carrying(10, 5, 1), 150),
+        (true, 5, 15),
+        "so much at most"
+    );
+    assert_eq!(ask("a", 12, carrying(10, 5, 1), 150), (true, 5, 3));
+    assert_eq!(ask("a", 4, carrying(10, 5, 1), 199), (false, 5, 3));
+    // Bounds of the period before: a clock that is ahead.
+    assert_eq!(
+        ask("a", 1, carrying(10, 5, 1), 200),
+        (true, 3, 12),
+        "what was carried counts"
+    );
+    assert_eq!(
+        ask("a", 0, carrying(10, 2, 2), 250),
+        (true, 2, 11),
+        "less is carried at once"
+    );
+    assert_eq!(ask("a", 0, carrying(10, 0, 2), 250), (true, 0, 9));
+    assert_eq!(ask("a", 13, carrying(10, 5, 2), 250), (false, 3, 12));
+    assert_eq!(ask("a", 12, carrying(10, 5, 2), 250), (true, 3, 0));
+    assert_eq!(
+        ask("a", 1, carrying(10, 5, 3), 350),
+        (true, 0, 9),
+        "nothing was left"
+    );
+    assert_eq!(
+        ask("a", 1, carrying(10, 5, 7), 750),
+        (true, 5, 14),
+        "whole periods were"
+    );
+    assert_eq!(
+        ask("a", 1, carrying(10, 50, 8), 850),
+        (true, 10, 19),
+        "never more than the limit"
+    );
+    // Bounds of the period after: a clock that is behind.
+    assert_eq!(ask("a", 1, carrying(10, 50, 10), 950), (true, 10, 19));
+}
+
+#[test]
+fn a_request_is_told_to_wait_for_what_will_be_carried() {
+    let bench = Bench::new(100);
+    let wait = |cost, rollover| {
+        let rules = [carrying(10, rollover, 0)];
+        let refused = bench.all("a", &rules, cost, Duration::from_nanos(50));
+        assert!(!refused.admitted);
+        refused.reports()[0].retry_after
+    };
+    let end = Some(Duration::from_nanos(50));
+    assert_eq!(
+        (wait(11, 0), wait(11, 5), wait(15, 5), wait(16, 5)),
+        (None, end, end, None)
+    );
+    bench.all("a", &[carrying(10, 5, 0)], 8, Duration::from_nanos(50));
+    assert_eq!((wait(12, 5), wait(13, 5)), (end, None), "two are left");
+}
+
+#[test]
+fn what_may_be_carried_is_not_dropped_for_others() {
+    let bench = Bench::new(16);
+    let at = Duration::from_nanos;
+    bench.all("saver", &[carrying(10, 5, 0)], 1, at(50));
+    for i in 0..14 {
+        bench.all(&format!("other {i}"), &[carrying(10, 0, 0)], 1, at(40));
+    }
+    for i in 0..10 {
+        bench.all(&format!("later {i}"), &[carrying(10, 0, 1)], 1, at(110));
+    }
+    let saver = bench.all("saver", &[carrying(10, 5, 1)], 1, at(120));
+    assert_eq!((saver.reports()[0].carried, bench.evicted.get()), (5, 0));
 }

@@ -43,6 +43,11 @@ impl Count {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Takes `n` off from any thread. See [`Count::add_shared`].
+    pub fn sub_shared(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
     /// Replaces the value.
     pub fn set(&self, n: u64) {
         self.0.store(n, Relaxed);

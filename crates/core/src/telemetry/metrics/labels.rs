@@ -267,14 +267,13 @@ impl Lookup {
 
 /// The settings whose bounds are counted when hit, by their keys in the document, `*` for any name; anything
 /// else counts as the last one.
-pub(super) const LIMITS: [&str; 18] = [
+pub(super) const LIMITS: [&str; 17] = [
     "client.limits.handshakes",
     "client.limits.head",
     "client.limits.fields",
     "client.limits.target",
     "client.limits.body",
     "client.limits.min_rate",
-    "client.http2",
     "client.http2.max_concurrent_streams",
     "client.http2.max_resets",
     "client.http2.max_malformed",

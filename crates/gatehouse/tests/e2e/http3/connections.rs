@@ -54,6 +54,19 @@ fn it_can_be_turned_on_and_off() {
 }
 
 #[test]
+fn a_port_that_comes_free_is_taken_without_a_signal() {
+    let backend = HttpBackend::start();
+    let setup = Setup::with_protocols(&backend, "[http1]");
+    let taken = std::net::UdpSocket::bind(setup.address()).unwrap();
+    setup.gateway.reload_refused(&yaml("", "", "[http1, http3]"));
+    drop(taken);
+    setup
+        .gateway
+        .wait_metric("gatehouse_config_behind", &[], |n| n < 0.5);
+    assert_eq!(setup.connect().get("/").status, 200);
+}
+
+#[test]
 fn a_drain_finishes_what_is_under_way() {
     let gate = Gate::new();
     let wait = gate.clone();

@@ -1,6 +1,6 @@
 //! Those who send much and mean nothing.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use gatehouse_testkit::HttpBackend;
 use gatehouse_testkit::digest::Noise;
@@ -26,7 +26,9 @@ fn handshakes_are_capped() {
     let mut kept = setup.connect();
     // They begin and say nothing more.
     let client = setup.client();
-    let silent: Vec<_> = (0..8).map(|_| client.begin_only(setup.address())).collect();
+    let silent: Vec<_> = (0..8)
+        .map(|_| client.begin_shown(setup.address(), Ipv4Addr::LOCALHOST))
+        .collect();
     let labels = [("listener", "main"), ("reason", "too_many")];
     setup
         .gateway
@@ -38,6 +40,35 @@ fn handshakes_are_capped() {
         .wait_metric("gatehouse_tls_handshake_failures_total", &labels, |n| n >= 1.0);
     drop(silent);
     assert_eq!(setup.connect().get("/").status, 200);
+}
+
+#[test]
+fn one_client_does_not_take_all_handshakes() {
+    let backend = HttpBackend::start();
+    let settings =
+        "client: { timeouts: { handshake: 1m }, limits: { handshakes: 16 }, http3: { retry_above: 0 } }\n";
+    let setup = Setup::new(&backend, settings);
+    // Sixteen of another address, which has shown itself, begin and say nothing more.
+    let (client, other) = (setup.client(), Ipv4Addr::new(127, 0, 0, 2));
+    let silent: Vec<_> = (0..16)
+        .map(|_| client.begin_shown(setup.address(), other))
+        .collect();
+    let labels = [("listener", "main"), ("reason", "too_many")];
+    setup
+        .gateway
+        .wait_metric("gatehouse_tls_handshake_failures_total", &labels, |n| {
+            (7.5..8.5).contains(&n)
+        });
+    assert_eq!(setup.connect().get("/").status, 200);
+    // Whoever only says that it is somebody uses up nothing.
+    let liars: Vec<_> = (0..16).map(|_| client.begin_only(setup.address())).collect();
+    setup
+        .gateway
+        .wait_metric("gatehouse_http3_address_checks_total", &[], |n| {
+            n >= 16.0 + 1.0 + 16.0
+        });
+    assert_eq!(setup.connect().get("/").status, 200);
+    drop((silent, liars));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Logins in the browser, at a real provider.
 
 mod attacks;
+mod callers;
 mod life;
 mod provider;
 

@@ -43,6 +43,13 @@ fn a_new_certificate_is_noticed_and_connections_stay() {
             .certificate()
     };
     until("the new certificate", || shown() == new.der);
+    // The log says which. The two files may have been noticed one after the other.
+    until("the line of the log", || {
+        let log = gateway.log();
+        let lines = || log.lines().filter(|line| line.contains("configuration changed"));
+        lines().all(|line| line.contains("changes=files ~tls/0"))
+            && lines().any(|line| line.contains("0.pem"))
+    });
     assert!(kept.raw.certificate() == old.der);
     assert_eq!(kept.get("/").text(), "secure");
     expiry(3_629_145_600.0);

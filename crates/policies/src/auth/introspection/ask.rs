@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::auth::client::Client;
-use crate::auth::fetch::{self, Fetcher};
+use crate::fetch::{self, Fetcher};
 
 /// Where to ask, and as whom.
 pub struct Settings {

@@ -17,12 +17,12 @@ pub use config::Introspection;
 
 use super::bearer::{self, Found, TokenPlace};
 use super::client::Client;
-use super::fetch::{self, Fetcher};
 use super::jose::LONGEST;
 use super::jwt::claims::{self, Rules, Wrong};
 use super::remember::Cache;
 use super::subjects::Callers;
 use super::{AuthConfig, Authentication, Authenticator, Common, Later, Place, Shown};
+use crate::fetch::{self, Fetcher};
 use ask::{Said, Server, Settings};
 
 const TOKENS: Family = Family::counter(

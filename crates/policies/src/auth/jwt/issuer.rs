@@ -15,11 +15,11 @@ use tokio::runtime::Handle;
 use super::claims::Rules;
 use super::keys::{Meters, Remote, Settings};
 use super::{Bearer, Checker, Counts, FETCHED, FETCHES, Issuer, Jwks, Jwt, Revoked, StaticKey};
-use crate::auth::fetch::{self, Fetcher};
 use crate::auth::jose::{Algorithm, Key, KeySet};
 use crate::auth::remember::Cache;
 use crate::auth::subjects::Callers;
 use crate::auth::{AuthConfig, Authenticator, Common, bearer};
+use crate::fetch::{self, Fetcher};
 
 /// An issuer whose tokens are taken.
 pub struct Trusted {

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::auth::fetch::{self, Fetcher};
 use crate::auth::jose::KeySet;
+use crate::fetch::{self, Fetcher};
 
 /// The shortest time between two fetches, unless the longest is shorter.
 const SHORTEST: Duration = Duration::from_secs(10);

@@ -21,7 +21,9 @@ use crate::auth::forwarded;
 ///
 /// A password that was good is known for `remember`. Put a `rate_limit` by `client_ip` before it, so that nobody can try
 /// passwords for long. If the directory does not answer, requests get `503` (`auth_unavailable`): nobody is
-/// let in unchecked; after several such failures it is left alone for two seconds at a time.
+/// let in unchecked; after several such failures it is left alone for two seconds at a time. The same if it answers one
+/// question with more than 1 MiB: only the attributes that are named here are asked for, and 1000 groups at most, those
+/// beyond are not the caller's.
 ///
 /// A request without a password is answered with 401 `Authentication required`, one with a wrong one with 401
 /// `Invalid username or password`.

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gatehouse_core::state::Task;
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, SearchOptions};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, SearchOptions, StdStream};
 use reqwest::Url;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::channel;
 use super::names::Pattern;
 
 /// Failures in a row after which the directory is left alone.
@@ -108,7 +109,7 @@ enum Use {
 struct Connection {
     ldap: Ldap,
     is_fresh: bool,
-    _task: Task,
+    _tasks: [Task; 2],
 }
 
 struct Waiting<'a>(&'a AtomicUsize);
@@ -344,13 +345,17 @@ impl Directory {
         } else {
             attributes
         };
+        // Nobody waits for longer, so that it need not look any further.
+        let seconds = self.settings.timeout.as_secs().saturating_add(1);
+        let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
         let found = connection
             .ldap
-            .with_search_options(SearchOptions::new().sizelimit(most))
+            .with_search_options(SearchOptions::new().sizelimit(most).timelimit(seconds))
             .search(base, scope, filter, attributes)
             .await
             .map_err(|error| said(&error))?;
-        // Size limit exceeded, no such object, insufficient rights: what came counts.
+        // Size limit exceeded, no such object, insufficient rights: what came counts. After the time limit it does not: some
+        // may be missing.
         if ![0, 4, 32, 50].contains(&found.1.rc) {
             return Err(Refusal::Unavailable(format!(
                 "the search ended with result {}",
@@ -360,7 +365,8 @@ impl Directory {
         let entries = found
             .0
             .into_iter()
-            .filter(|entry| !entry.is_ref() && !entry.is_intermediate());
+            .filter(|entry| !entry.is_ref() && !entry.is_intermediate())
+            .take(usize::try_from(most).unwrap_or_default());
         Ok(entries.map(SearchEntry::construct).collect())
     }
 
@@ -398,13 +404,13 @@ impl Directory {
             return Ok(connection);
         }
         let settings = &self.settings;
-        let mut options = LdapConnSettings::new()
-            .set_conn_timeout(settings.connect_timeout)
-            .set_starttls(settings.start_tls);
-        if let Some(tls) = &settings.tls {
-            options = options.set_config(tls.clone());
-        }
-        let (connection, ldap) = LdapConnAsync::from_url_with_settings(options, &settings.url)
+        let opened = channel::open(&settings.url, settings.start_tls, settings.tls.clone());
+        let opened = timeout(settings.connect_timeout, opened).await;
+        let (stream, carried) = opened
+            .map_err(|_| Refusal::Unavailable("it cannot be connected to in time".to_owned()))?
+            .map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        let options = LdapConnSettings::new().set_std_stream(StdStream::Unix(stream));
+        let (connection, ldap) = LdapConnAsync::with_settings(options, "ldapi://pair")
             .await
             .map_err(|error| said(&error))?;
         let drive = async move {
@@ -412,10 +418,18 @@ impl Directory {
                 tracing::debug!(%error, "a connection to a directory broke");
             }
         };
+        let carry = async move {
+            if let Err(error) = carried.await {
+                tracing::debug!(%error, "a connection to a directory broke");
+            }
+        };
         Ok(Connection {
             ldap,
             is_fresh: true,
-            _task: Task::spawn(&Handle::current(), drive),
+            _tasks: [
+                Task::spawn(&Handle::current(), drive),
+                Task::spawn(&Handle::current(), carry),
+            ],
         })
     }
 

@@ -1,5 +1,6 @@
 //! `ldap_auth`: who calls, by a name and a password that a directory knows (RFC 4511, RFC 4513).
 
+mod channel;
 mod config;
 mod directory;
 mod names;

@@ -16,7 +16,6 @@ use super::seal::Sealer;
 use super::tokens::Exchanger;
 use super::{Counts, LOGINS, Login, Oidc, Provider, REFRESHES, SESSIONS};
 use crate::auth::client::Client;
-use crate::auth::fetch::{self, Fetcher};
 use crate::auth::jose::{Algorithm, KeySet};
 use crate::auth::jwt::claims::Rules;
 use crate::auth::jwt::issuer::{self, Keys, Trusted};
@@ -25,6 +24,7 @@ use crate::auth::jwt::verify::Checker;
 use crate::auth::remember::Cache;
 use crate::auth::subjects::Callers;
 use crate::auth::{AuthConfig, Authenticator, Common};
+use crate::fetch::{self, Fetcher};
 
 /// How many sessions are kept opened, and how many logins are known that ended.
 const ROOM: usize = 10_000;
@@ -34,6 +34,16 @@ impl AuthConfig for Oidc {
 
     fn authenticator(self, cx: &mut Compile<'_>) -> Result<(Arc<dyn Authenticator>, Common), Diagnostic> {
         self.check(cx)?;
+        cx.answers("callback", &self.callback, true);
+        for (field, path) in [
+            ("login.path", self.login.path.as_ref()),
+            ("logout.path", Some(&self.logout.path)),
+            ("logout.back_channel", self.logout.back_channel.as_ref()),
+        ] {
+            if let Some(path) = path {
+                cx.answers(field, path, false);
+            }
+        }
         let mut shape = Context::new(&SHA256);
         shape.update(&serde_json::to_vec(&self).unwrap_or_default());
         let secrets = self.secrets(cx)?;

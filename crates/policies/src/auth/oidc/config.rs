@@ -17,7 +17,7 @@ use crate::auth::forwarded;
 /// client take the session. Tokens are refreshed before they expire, once for all requests that wait for it.
 ///
 /// `callback`, `login.path` and `logout.path` are answered by the policy itself: requests for them must come to a route that
-/// has it. The provider must know the callback as a redirect URI: the address of the site with `callback` behind it.
+/// has it, and no other `oidc` there may have the same `callback`. The provider must know the callback as a redirect URI: the address of the site with `callback` behind it.
 ///
 /// A browser is who asks by `GET` or `HEAD` for a page: `Accept` has `text/html`, and neither `Sec-Fetch-Mode` nor
 /// `X-Requested-With` says that a script asks. Everybody else gets `401` (`Authentication required`). Beside other methods

@@ -36,12 +36,12 @@ pub use config::{
     CookieSettings, LoginSettings, LogoutSettings, Oidc, SameSite, SessionSettings, Unauthenticated,
 };
 
-use super::fetch;
 use super::jwt::keys::{Discovered, Fetched, Remote};
 use super::jwt::verify::Checker;
 use super::remember::Cache;
 use super::subjects::Callers;
 use super::{Answer, Authenticator, Later, Place, Shown, Turn};
+use crate::fetch;
 use cookies::{Cookies, Kept};
 use logout::Ended;
 use seal::Sealer;

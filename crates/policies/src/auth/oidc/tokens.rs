@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::auth::client::Client;
-use crate::auth::fetch::{self, Fetcher};
 use crate::auth::remember::Cache;
+use crate::fetch::{self, Fetcher};
 
 /// How long tokens are remembered that were refreshed.
 const REMEMBERED: Duration = Duration::from_mins(1);

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use gatehouse_core::config::Diagnostic;
 use gatehouse_core::policy::Compile;
-use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
+use reqwest::header::{AGE, CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, RequestBuilder, Url};
 
-/// The most bytes of an answer that are read.
+/// The most bytes of an answer that are read, if nothing else is said.
 const LARGEST: usize = 512 * 1024;
 
 /// An HTTP client with its connections.
@@ -27,6 +27,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// How much longer it may be kept, if it says so (RFC 9111 4.2).
     pub fresh: Option<Duration>,
+    /// What names this version of it (RFC 9110 8.8.3).
+    pub tag: Option<HeaderValue>,
 }
 
 impl Fetcher {
@@ -63,6 +65,15 @@ impl Fetcher {
         self.client.get(url).header("accept", "application/json")
     }
 
+    /// Begins a GET of a text, but for the version of this tag: then the answer is `304`.
+    pub fn get_text(&self, url: Url, unless: Option<&HeaderValue>) -> RequestBuilder {
+        let request = self.client.get(url).header("accept", "text/plain, */*;q=0.5");
+        match unless {
+            Some(tag) => request.header(IF_NONE_MATCH, tag),
+            None => request,
+        }
+    }
+
     /// Begins a POST that asks for JSON.
     pub fn post(&self, url: Url) -> RequestBuilder {
         self.client.post(url).header("accept", "application/json")
@@ -74,27 +85,38 @@ impl Fetcher {
 /// # Errors
 /// Says for the log what went wrong, time and size included.
 pub async fn send(request: RequestBuilder, timeout: Duration) -> Result<Answer, String> {
-    let mut response = request
-        .timeout(timeout)
-        .send()
-        .await
-        .map_err(|error| reason(&error))?;
+    send_for(request, timeout, LARGEST).await
+}
+
+/// As [`send`], for answers of up to `largest` bytes.
+///
+/// # Errors
+/// Says for the log what went wrong, time and size included.
+pub async fn send_for(request: RequestBuilder, timeout: Duration, largest: usize) -> Result<Answer, String> {
+    let mut response = request.timeout(timeout).send().await.map_err(reason)?;
     let status = response.status().as_u16();
     let fresh = fresh(response.headers());
+    let tag = response.headers().get(ETAG).cloned();
     let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| reason(&error))? {
-        if body.len() + piece.len() > LARGEST {
-            return Err(format!("the answer has more than {LARGEST} bytes"));
+    while let Some(piece) = response.chunk().await.map_err(reason)? {
+        if body.len() + piece.len() > largest {
+            return Err(format!("the answer has more than {largest} bytes"));
         }
         body.extend_from_slice(&piece);
     }
-    Ok(Answer { status, body, fresh })
+    Ok(Answer {
+        status,
+        body,
+        fresh,
+        tag,
+    })
 }
 
-/// An error with all that is behind it.
-fn reason(error: &reqwest::Error) -> String {
+/// An error with all that is behind it, but for the URL: who asks knows it, and there may be a secret in it.
+fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = std::error::Error::source(&error);
     while let Some(error) = source {
         text.push_str(": ");
         text.push_str(&error.to_string());
