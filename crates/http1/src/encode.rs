@@ -151,7 +151,7 @@ pub fn decimal(out: &mut Vec<u8>, mut n: u64) {
     // A last single digit, or nothing but a zero.
     if n > 0 || start == digits.len() {
         start -= 1;
-        digits[start] = b'0' + n as u8;
+        digits[start] = PAIRS[(n % 10) as usize][1];
     }
     out.extend_from_slice(&digits[start..]);
 }

@@ -17,7 +17,7 @@ impl Rendered {
         for template in templates {
             rendered.bytes.reserve(128);
             template.render(&mut rendered.bytes, &mut |variable, out| {
-                ex.variable(variable, out)
+                ex.variable(variable, out);
             });
             rendered.ends.push(rendered.bytes.len());
         }

@@ -167,16 +167,16 @@ impl List {
     }
 
     fn has(&self, text: &str, facts: &Facts<'_>) -> Option<bool> {
-        let is = |one: &Box<str>| **one == *text;
+        let is = |list: &[Box<str>]| list.iter().any(|one| **one == *text);
         let claim = match self {
-            Self::Literals(list) => return Some(list.iter().any(is)),
+            Self::Literals(list) => return Some(is(list)),
             Self::Groups => {
                 let consumer = facts.identity.and_then(|identity| identity.consumer.as_ref());
-                return Some(consumer.is_some_and(|consumer| consumer.groups.iter().any(is)));
+                return Some(consumer.is_some_and(|consumer| is(&consumer.groups)));
             }
             Self::Scopes => {
                 let identity = facts.identity;
-                return Some(identity.is_some_and(|identity| identity.proof.scopes.iter().any(is)));
+                return Some(identity.is_some_and(|identity| is(&identity.proof.scopes)));
             }
             Self::Claim(name) => facts.identity?.proof.claims.get(&**name)?,
             Self::ClaimPath(path) => facts.identity?.claim(path)?,

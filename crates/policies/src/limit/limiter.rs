@@ -171,7 +171,9 @@ impl Limiter {
         let rules = place
             .as_ref()
             .map_or(rules, |place| place.ahead(ex, rules, ahead.insert(NO_RULES)));
-        let decision = self.meters.count(&asked.key, rules, asked.cost, ex.exact_now());
+        // Who waits, waits from now on.
+        let at = if place.is_some() { now() } else { ex.exact_now() };
+        let decision = self.meters.count(&asked.key, rules, asked.cost, at);
         let turn = place.and_then(|place| place.turn(rules, &decision));
         self.conclude(ex, asked, &decision, false, turn)
     }
@@ -360,14 +362,14 @@ impl Limiter {
         };
         if let (Some((from, warned)), Some((rule, report))) =
             (&self.warn, rules.iter().zip(decision.reports()).next())
+            && decision.admitted
+            && is_used(rule.limit, report.remaining, *from)
         {
-            if decision.admitted && is_used(rule.limit, report.remaining, *from) {
-                warned.count(ex);
-                let used = percent(rule.limit, report.remaining);
-                response
-                    .headers_mut()
-                    .set_name(b"x-quota-warning", used.to_string().as_bytes());
-            }
+            warned.count(ex);
+            let used = percent(rule.limit, report.remaining);
+            response
+                .headers_mut()
+                .set_name(b"x-quota-warning", used.to_string().as_bytes());
         }
         show::show(
             self.headers,
