@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use gatehouse_http1::{Headers, Known, Method, PathMark, RequestHead, ResponseHead};
+use gatehouse_http1::{Headers, Known, Method, PathMark, RequestHead, ResponseHead, Version};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
@@ -357,6 +357,14 @@ impl Exchange {
 
     pub(crate) fn enter(&mut self, slot: usize) {
         self.current = slot;
+    }
+
+    /// The client, to see whether it leaves while a policy waits. Not one of HTTP/1 whose body is still to come: what
+    /// there is to read is then the body.
+    pub(crate) fn listener(&self) -> Option<Rc<dyn ClientSide>> {
+        let has_body = !self.request.body.is_finished();
+        let is_seen = !has_body || matches!(self.request.head.version, Version::Http2 | Version::Http3);
+        self.client_side.clone().filter(|_| is_seen)
     }
 
     /// How much longer the exchange may take, if that is bounded yet.

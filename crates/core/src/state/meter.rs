@@ -90,6 +90,16 @@ impl Decision {
         decision
     }
 
+    /// The same as it is to be told so much later.
+    #[must_use]
+    pub fn later(&self, by: Duration) -> Self {
+        let later = |report: &Report| Report {
+            resets_in: report.resets_in.saturating_sub(by),
+            ..*report
+        };
+        Self::new(self.admitted, self.reports().iter().map(later))
+    }
+
     /// What each rule says, in their order.
     pub fn reports(&self) -> &[Report] {
         self.reports.get(..self.len).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! The decision of a rate limit, and what the answer says of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatehouse_core::config::Template;
 use gatehouse_core::exchange::{Exchange, Response};
@@ -270,7 +270,8 @@ impl Limiter {
             limit,
         } = asked;
         let used = if self.final_cost.is_some() && decision.admitted {
-            let at = now();
+            // What has come back by itself while the request waited is not its own.
+            let at = now() + turn.as_ref().map_or(Duration::ZERO, Turn::time);
             Some(Used {
                 key,
                 cost,
@@ -284,7 +285,9 @@ impl Limiter {
         if self.headers.any() || self.warn.is_some() || self.final_cost.is_some() {
             ex.keep(Shown {
                 used,
-                decision: *decision,
+                decision: turn
+                    .as_ref()
+                    .map_or(*decision, |turn| decision.later(turn.time())),
                 tier,
                 limit,
             });
