@@ -153,6 +153,8 @@ impl Rig {
         );
         let response = proxy::handle(&mut ex).await;
         let status = response.head.status;
+        // As those do that write responses.
+        self.worker.recycle_response(response.head);
         ex.close();
         status
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use gatehouse_http1::{Headers, Known, Method, PathMark, RequestHead, ResponseHead};
+use gatehouse_http1::{Headers, Known, Method, PathMark, RequestHead, ResponseHead, Version};
 
 use crate::body::Body;
 use crate::gateway::PlanRef;
@@ -189,9 +189,12 @@ pub struct Exchange {
     pub(crate) accepts_trailers: bool,
     mark: OnceCell<u64>,
     current: usize,
-    /// What policies keep, by their places.
-    slots: Vec<(usize, Box<dyn Any>)>,
+    /// What policies keep; without capacity until one does.
+    slots: Slots,
 }
+
+/// What policies keep, by their places.
+pub(crate) type Slots = Vec<(usize, Box<dyn Any>)>;
 
 /// How far each chain got, so that the way back visits the same policies.
 #[derive(Debug, Default, Clone, Copy)]
@@ -289,7 +292,13 @@ impl Exchange {
     /// Keeps a value for this policy's later hooks, in place of one of the same type. One of each type for each policy
     /// instance.
     pub fn keep<T: Any>(&mut self, value: T) {
-        let _: Option<T> = self.kept();
+        if self.slots.capacity() == 0 {
+            self.slots = self.worker.spare_slots();
+        }
+        let found = self.slots.iter().position(|slot| self.has::<T>(slot));
+        if let Some(at) = found {
+            self.slots.swap_remove(at);
+        }
         self.slots.push((self.current, Box::new(value)));
     }
 
@@ -315,14 +324,30 @@ impl Exchange {
         self.worker.now()
     }
 
+    /// The time for what has to be exact: when the request was there, unless a tick has gone by since. It then is up to a
+    /// tick behind. Costs nothing.
+    pub fn exact_now(&self) -> Instant {
+        self.worker.now().max(self.record.started())
+    }
+
     /// The time of day, in seconds since 1970.
     pub fn unix_seconds(&self) -> u64 {
-        self.worker.unix_time(self.worker.now()).as_secs()
+        self.worker.unix_seconds()
     }
 
     /// Random bits: good for choosing, not for secrets.
     pub fn random(&self) -> u64 {
         self.worker.random()[0]
+    }
+
+    /// An empty buffer to work something out in, which is to be given back.
+    pub fn scratch(&self) -> Vec<u8> {
+        self.worker.spare_staging()
+    }
+
+    /// Takes a buffer back.
+    pub fn give_back(&self, buffer: Vec<u8>) {
+        self.worker.keep_staging(buffer);
     }
 
     /// A number of this exchange alone. Unlike its ids, nobody else has a say in it.
@@ -332,6 +357,14 @@ impl Exchange {
 
     pub(crate) fn enter(&mut self, slot: usize) {
         self.current = slot;
+    }
+
+    /// The client, to see whether it leaves while a policy waits. Not one of HTTP/1 whose body is still to come: what
+    /// there is to read is then the body.
+    pub(crate) fn listener(&self) -> Option<Rc<dyn ClientSide>> {
+        let has_body = !self.request.body.is_finished();
+        let is_seen = !has_body || matches!(self.request.head.version, Version::Http2 | Version::Http3);
+        self.client_side.clone().filter(|_| is_seen)
     }
 
     /// How much longer the exchange may take, if that is bounded yet.
@@ -350,5 +383,8 @@ impl Drop for Exchange {
         record::close_abandoned(self);
         self.worker
             .recycle_request(std::mem::take(&mut self.request.head));
+        if self.slots.capacity() > 0 {
+            self.worker.recycle_slots(std::mem::take(&mut self.slots));
+        }
     }
 }

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::exchange::Slots;
 use crate::gateway::{Gateway, PlanRef};
 use crate::http::date::HttpDate;
 use crate::io::BufferPool;
@@ -106,9 +107,12 @@ pub struct Worker {
     #[allow(clippy::vec_box, reason = "responses keep the boxes")]
     responses: RefCell<Vec<Box<ResponseHead>>>,
     staging: RefCell<Vec<Vec<u8>>>,
+    slots: RefCell<Vec<Slots>>,
     random: Cell<[u64; 2]>,
     /// An instant and the time of day it was.
     epoch: Cell<(Instant, Duration)>,
+    /// The last tick that somebody asked the time in.
+    moment: Cell<Moment>,
     date: Cell<HttpDate>,
 }
 
@@ -206,8 +210,10 @@ impl Worker {
             requests: RefCell::default(),
             responses: RefCell::default(),
             staging: RefCell::default(),
+            slots: RefCell::default(),
             random: Cell::new([seed.hash_one(1_u64) | 1, seed.hash_one(2_u64)]),
             epoch: Cell::new(epoch()),
+            moment: Cell::new(Moment::never()),
             date: Cell::new(HttpDate::default()),
             gateway,
         }
@@ -236,7 +242,29 @@ impl Worker {
 
     /// The time, up to a tick behind; costs nothing.
     pub(crate) fn now(&self) -> Instant {
-        self.timers.now()
+        self.moment().instant
+    }
+
+    /// The time of day, in seconds since 1970; up to a tick behind.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.moment().unix_seconds
+    }
+
+    /// What time it is, reckoned once in a tick.
+    fn moment(&self) -> Moment {
+        let tick = self.timers.now_tick();
+        let last = self.moment.get();
+        if last.tick == tick {
+            return last;
+        }
+        let instant = self.timers.now();
+        let moment = Moment {
+            tick,
+            instant,
+            unix_seconds: self.unix_time(instant).as_secs(),
+        };
+        self.moment.set(moment);
+        moment
     }
 
     /// The time of day of an instant, since 1970.
@@ -248,7 +276,7 @@ impl Worker {
     /// The `Date` of now (RFC 9110 6.6.1), made once a second.
     pub(crate) fn http_date(&self) -> HttpDate {
         let mut date = self.date.get();
-        date.update(self.unix_time(self.now()).as_secs());
+        date.update(self.unix_seconds());
         self.date.set(date);
         date
     }
@@ -299,6 +327,19 @@ impl Worker {
         keep(&self.responses, head);
     }
 
+    /// Room for what policies keep.
+    pub(crate) fn spare_slots(&self) -> Slots {
+        self.slots
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(4))
+    }
+
+    pub(crate) fn recycle_slots(&self, mut slots: Slots) {
+        slots.clear();
+        keep(&self.slots, slots);
+    }
+
     /// An empty buffer to encode heads into.
     pub(crate) fn spare_staging(&self) -> Vec<u8> {
         self.staging
@@ -317,10 +358,30 @@ impl Worker {
     /// Once a second: closes what idled too long, frees what is not needed, lets go of an old plan.
     fn look_after(&self) {
         self.epoch.set(epoch());
+        self.moment.set(Moment::never());
         self.pools.sweep(self.now());
         self.multiplexed.sweep(self.now());
         self.buffers.trim();
         let _ = self.plan();
+    }
+}
+
+/// The time in one tick.
+#[derive(Clone, Copy)]
+struct Moment {
+    tick: u64,
+    instant: Instant,
+    unix_seconds: u64,
+}
+
+impl Moment {
+    /// One that is not now.
+    fn never() -> Self {
+        Self {
+            tick: u64::MAX,
+            instant: Instant::now(),
+            unix_seconds: 0,
+        }
     }
 }
 

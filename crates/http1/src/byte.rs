@@ -143,14 +143,20 @@ pub(crate) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
 }
 
 /// Whether the bytes are a token, and whether it contains `_`.
-pub(crate) fn token(bytes: &[u8]) -> Option<bool> {
+pub(crate) const fn token(bytes: &[u8]) -> Option<bool> {
     let (mut common, mut any) = (TOKEN, 0);
-    for &byte in bytes {
-        let class = CLASSES[usize::from(byte)];
+    let mut rest = bytes;
+    while let [byte, after @ ..] = rest {
+        let class = CLASSES[*byte as usize];
         common &= class;
         any |= class;
+        rest = after;
     }
-    (common != 0 && !bytes.is_empty()).then_some(any & UNDERSCORE != 0)
+    if common != 0 && !bytes.is_empty() {
+        Some(any & UNDERSCORE != 0)
+    } else {
+        None
+    }
 }
 
 /// How many bytes of a host name the bytes begin with.
@@ -199,7 +205,12 @@ pub(crate) fn clean(value: &[u8]) -> Cow<'_, [u8]> {
 pub(crate) fn target_part(part: &str, in_query: bool) -> Cow<'_, str> {
     let class = if in_query { QUERY } else { PATH };
     let bytes = part.as_bytes();
-    if all(bytes, class) && (in_query || has_whole_percents(bytes)) {
+    let is_good = if in_query {
+        is_target(bytes)
+    } else {
+        all(bytes, class) && has_whole_percents(bytes)
+    };
+    if is_good {
         return Cow::Borrowed(part);
     }
     let mut out = String::with_capacity(bytes.len() + 16);

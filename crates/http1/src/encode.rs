@@ -125,18 +125,33 @@ pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Headers>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The digits of the numbers below a hundred.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut n = 0u8;
+    while n < 100 {
+        pairs[n as usize] = [b'0' + n / 10, b'0' + n % 10];
+        n += 1;
+    }
+    pairs
+};
+
 /// Writes a number in decimal.
 pub fn decimal(out: &mut Vec<u8>, mut n: u64) {
     // `u64::MAX` has twenty digits.
     let mut digits = [b'0'; 20];
     let mut start = digits.len();
-    loop {
+    while n >= 10 {
+        let [tens, ones] = PAIRS[(n % 100) as usize];
+        digits[start - 1] = ones;
+        digits[start - 2] = tens;
+        start -= 2;
+        n /= 100;
+    }
+    // A last single digit, or nothing but a zero.
+    if n > 0 || start == digits.len() {
         start -= 1;
-        digits[start] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
+        digits[start] = PAIRS[(n % 10) as usize][1];
     }
     out.extend_from_slice(&digits[start..]);
 }

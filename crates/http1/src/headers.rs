@@ -7,12 +7,14 @@
 //! parsed or cleaned first, so no name or value can end its line.
 
 mod debug;
+mod named;
 mod wire;
 
 use std::ops::Range;
 
 use crate::byte;
 use crate::known::Known;
+pub use named::{FieldName, FieldNames, ValueWriter};
 
 /// The id of a field whose name is no known one.
 const OTHER: u8 = 254;
@@ -29,6 +31,8 @@ pub struct Headers {
     slots: Vec<Slot>,
     /// One bit for each known name that has a live field.
     present: u64,
+    /// The marks of other names added since `clear`: most that are asked for and absent are told by them.
+    marks: u64,
     live: usize,
     /// Some name added since `clear` contains `_`.
     underscores: bool,
@@ -128,6 +132,7 @@ impl Headers {
         self.buffer.clear();
         self.slots.clear();
         self.present = 0;
+        self.marks = 0;
         self.live = 0;
         self.underscores = false;
     }
@@ -184,22 +189,12 @@ impl Headers {
 
     /// The value of the first field of this name, whatever the case.
     pub fn find(&self, name: &[u8]) -> Option<&[u8]> {
-        let id = id_of(name);
-        let found = self
-            .slots
-            .iter()
-            .find(|slot| slot.is_named(id, name, &self.buffer));
-        found.map(|slot| slot.value(&self.buffer))
+        self.first(id_of(name), name)
     }
 
     /// The values of all fields of this name, whatever the case, in order.
     pub fn find_all<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let id = id_of(name);
-        let named = self
-            .slots
-            .iter()
-            .filter(move |slot| slot.is_named(id, name, &self.buffer));
-        named.map(|slot| slot.value(&self.buffer))
+        self.named(id_of(name), name)
     }
 
     /// Gives the field this value: in the place of the first of its name, the others removed, or at the end.
@@ -227,7 +222,7 @@ impl Headers {
 
     /// Removes all fields of this name; true if there were any.
     pub fn remove(&mut self, known: Known) -> bool {
-        self.contains(known) && self.bury(known as u8, b"")
+        self.bury(known as u8, b"")
     }
 
     /// Removes all fields of these names, in one pass; a single test if there are none.
@@ -308,10 +303,50 @@ impl Headers {
         self.underscores && self.iter().any(|field| Known::lookalike(field.name).is_some())
     }
 
+    fn first(&self, id: u8, name: &[u8]) -> Option<&[u8]> {
+        if !self.may_have(id, name) {
+            return None;
+        }
+        let mut slots = self.slots.iter();
+        let found = slots.find(|slot| slot.is_named(id, name, &self.buffer));
+        found.map(|slot| slot.value(&self.buffer))
+    }
+
+    fn named<'a>(&'a self, id: u8, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let slots = if self.may_have(id, name) {
+            self.slots.as_slice()
+        } else {
+            &[]
+        };
+        let named = slots
+            .iter()
+            .filter(move |slot| slot.is_named(id, name, &self.buffer));
+        named.map(|slot| slot.value(&self.buffer))
+    }
+
+    /// False if there certainly is no field of this name.
+    fn may_have(&self, id: u8, name: &[u8]) -> bool {
+        if id == OTHER {
+            self.marks & mark(name) != 0
+        } else {
+            self.present & (1 << id) != 0
+        }
+    }
+
     fn replace(&mut self, id: u8, name: &[u8], value: &[u8]) -> bool {
+        if !self.may_have(id, name) {
+            return self.push(id, name, value);
+        }
         let Some(line) = self.write_line(id, name, value) else {
             return false;
         };
+        self.put(line, name);
+        true
+    }
+
+    /// Puts a line that is written already in the place of the first of its name, and removes the others.
+    fn put(&mut self, line: Slot, name: &[u8]) {
+        let id = line.id;
         let mut place = None;
         for (at, slot) in self.slots.iter_mut().enumerate() {
             if !slot.is_named(id, name, &self.buffer) {
@@ -328,7 +363,6 @@ impl Headers {
         if place.is_none() {
             self.add(line);
         }
-        true
     }
 
     fn push(&mut self, id: u8, name: &[u8], value: &[u8]) -> bool {
@@ -340,7 +374,9 @@ impl Headers {
     }
 
     fn add(&mut self, line: Slot) {
-        if line.id != OTHER {
+        if line.id == OTHER {
+            self.marks |= mark(line.name(&self.buffer));
+        } else {
             self.present |= 1 << line.id;
         }
         self.slots.push(line);
@@ -370,6 +406,7 @@ impl Headers {
         let start = self.buffer.len();
         u32::try_from(start + name.len() + value.len() + 4).ok()?;
         self.underscores |= id == OTHER && name.contains(&b'_');
+        self.buffer.reserve(name.len() + value.len() + 4);
         for part in [name, b": ", value, b"\r\n"] {
             self.buffer.extend_from_slice(part);
         }
@@ -385,6 +422,9 @@ impl Headers {
     }
 
     fn bury(&mut self, id: u8, name: &[u8]) -> bool {
+        if !self.may_have(id, name) {
+            return false;
+        }
         let buried = bury(&mut self.slots, &self.buffer, id, name);
         self.live -= buried;
         if id != OTHER {
@@ -404,8 +444,22 @@ fn bury(slots: &mut [Slot], buffer: &[u8], id: u8, name: &[u8]) -> usize {
     buried
 }
 
-fn id_of(name: &[u8]) -> u8 {
-    Known::of(name).map_or(OTHER, |known| known as u8)
+/// A bit of a name that is none of the known ones, the same in any case: of its length and its last two bytes, by which
+/// names of one family differ.
+const fn mark(name: &[u8]) -> u64 {
+    // Makes letters lower case.
+    let (before, last) = match name {
+        [.., before, last] => (*before | 0x20, *last | 0x20),
+        _ => (0, 0),
+    };
+    1 << ((name.len() + 5 * before as usize + last as usize) % 64)
+}
+
+const fn id_of(name: &[u8]) -> u8 {
+    match Known::of(name) {
+        Some(known) => known as u8,
+        None => OTHER,
+    }
 }
 
 /// An offset as it is stored; callers have checked that the whole buffer is shorter than 4 GiB.

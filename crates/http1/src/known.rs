@@ -144,12 +144,20 @@ impl Known {
     pub const ALL: &'static [(Self, &'static str)] = &NAMES;
 
     /// The id of `name`, in any case, if it is a known one.
-    pub fn of(name: &[u8]) -> Option<Self> {
-        let key = key(name)?;
+    pub const fn of(name: &[u8]) -> Option<Self> {
+        let Some(key) = key(name) else { return None };
         // `slot` is below `SLOTS` by its shift, and `EMPTY` lies beyond the end of `NAMES`.
-        let id = usize::from(TABLE[slot(key, name.len(), SEED)]);
-        let &(known, text) = NAMES.get(id)?;
-        (text.len() == name.len() && KEYS[id] == key).then_some(known)
+        let id = TABLE[slot(key, name.len(), SEED)] as usize;
+        if id >= NAMES.len() {
+            return None;
+        }
+        let (known, text) = NAMES[id];
+        let [first, last, between] = KEYS[id];
+        if text.len() == name.len() && first == key[0] && last == key[1] && between == key[2] {
+            Some(known)
+        } else {
+            None
+        }
     }
 
     /// The known name that `name` would be taken for by a server that reads `_` as `-` (CGI and its heirs).

@@ -41,6 +41,6 @@ pub use head::request::{PathMark, RequestHead, parse_request};
 pub use head::response::{RequestKind, ResponseHead, parse_response};
 pub use head::target::TargetForm;
 pub use head::{HeadError, HeadLimits, Parsed, Version};
-pub use headers::{Field, Headers, KnownSet};
+pub use headers::{Field, FieldName, FieldNames, Headers, KnownSet, ValueWriter};
 pub use known::Known;
 pub use trailers::is_forbidden as is_forbidden_trailer;

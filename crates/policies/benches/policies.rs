@@ -10,11 +10,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use gatehouse_core::benching::Rig;
 use gatehouse_policies::KINDS;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// The gateway's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Deserialize)]
 struct Cases {
@@ -64,14 +68,24 @@ impl Case {
     }
 }
 
-fn policies(c: &mut Criterion) {
+/// A case that is set up and has run a little.
+struct Ready {
+    name: String,
+    head: Vec<u8>,
+    with: Rig,
+    without: Rig,
+}
+
+/// Sets up one case after the other.
+fn cases(wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Ready> {
     let home = std::env::current_dir().expect("a folder");
     // Files that cases name are there.
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files");
     let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/policies/cases.json");
     let cases = std::fs::read(cases).expect("the cases");
     let Cases { consumers, cases } = serde_json::from_slice(&cases).expect("cases");
-    for case in &cases {
+    let wanted = cases.into_iter().filter(move |case| wanted(&case.name));
+    wanted.map(move |case| {
         let head = case.head();
         std::env::set_current_dir(files).expect("the folder of files");
         let with = case.rig(&consumers, &case.policies);
@@ -81,9 +95,20 @@ fn policies(c: &mut Criterion) {
             let status = rig.answer(&head, 100);
             assert_eq!(status, 200, "{}", case.name);
         }
+        Ready {
+            name: case.name,
+            head,
+            with,
+            without,
+        }
+    })
+}
+
+fn policies(c: &mut Criterion) {
+    for case in cases(|_| true) {
         // One figure: what is added. Both sides take turns, so that what the machine does besides hits both.
         c.bench_function(&case.name, |b| {
-            b.iter_custom(|times| added(times, &head, &with, &without));
+            b.iter_custom(|times| added(times, &case.head, &case.with, &case.without));
         });
     }
 }
@@ -107,9 +132,33 @@ fn added(times: u64, head: &[u8], with: &Rig, without: &Rig) -> Duration {
     longer.saturating_sub(shorter).max(Duration::from_nanos(1))
 }
 
+/// Exchanges for `benches/policies/instructions.py`, which has valgrind count what this function does, call by call.
+#[inline(never)]
+fn exchanges_counted(rig: &Rig, head: &[u8], times: u64) {
+    std::hint::black_box(rig.answer(head, times));
+}
+
+/// Runs the cases that the arguments name, or all: each first without the policies and then with them. Says what was run.
+fn count(times: u64) {
+    let only: Vec<String> = std::env::args().skip(1).collect();
+    for case in cases(|name| only.is_empty() || only.iter().any(|one| one == name)) {
+        println!("{}", case.name);
+        exchanges_counted(&case.without, &case.head, times);
+        exchanges_counted(&case.with, &case.head, times);
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
     targets = policies
 }
-criterion_main!(benches);
+
+fn main() {
+    let times = std::env::var("COUNT_EXCHANGES").ok();
+    if let Some(times) = times {
+        return count(times.parse().expect("COUNT_EXCHANGES is a number"));
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

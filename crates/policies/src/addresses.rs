@@ -33,12 +33,22 @@ impl Gathering {
 
     /// Adds what a file lists: a block or an address on each line, `#` and `;` before comments. The error names the line.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.read_if(bytes, |_| Ok(()))
+    }
+
+    /// As [`Gathering::read`], of blocks that are `good`, or an error says why not.
+    pub fn read_if(
+        &mut self,
+        bytes: &[u8],
+        good: impl Fn(&Cidr) -> Result<(), String>,
+    ) -> Result<(), String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not text in UTF-8".to_owned())?;
         for (at, line) in text.lines().enumerate() {
             let written = line.split(['#', ';']).next().unwrap_or_default().trim();
             if !written.is_empty() {
-                let block = written.parse().map_err(|why| format!("line {}: {why}", at + 1))?;
-                self.add(block);
+                let block: Result<Cidr, String> = cut(written).parse();
+                let block = block.and_then(|block| good(&block).map(|()| block));
+                self.add(block.map_err(|why| format!("line {}: {why}", at + 1))?);
             }
         }
         Ok(())
@@ -51,6 +61,13 @@ impl Gathering {
             v6: merged(self.v6, |last: u128| last.checked_add(1)),
         }
     }
+}
+
+/// As much of a text as an error quotes: more than any block has.
+fn cut(text: &str) -> &str {
+    text.char_indices()
+        .nth(80)
+        .map_or(text, |(end, _)| text.get(..end).unwrap_or(text))
 }
 
 /// Sorted, and what overlaps or touches made one.

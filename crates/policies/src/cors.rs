@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gatehouse_core::config::{Diagnostic, Span};
 use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage, Step, Verdict};
-use gatehouse_http1::{self as http1, Headers, Known};
+use gatehouse_http1::{self as http1, FieldName, FieldNames, Headers, Known};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -103,11 +103,15 @@ impl PolicyConfig for Cors {
             }
         }
         let join = |names: &[String]| names.join(", ").into_bytes().into_boxed_slice();
+        let pages = origins.patterns().chain(origins.is_any().then_some(Some("*")));
+        let pages = pages.map(|origin| Page::new(&self, origin, &origins)).collect();
         Ok(Arc::new(Sharing {
+            pages,
+            others: vary(&origins),
+            fields: FIELDS.into_iter().filter_map(FieldName::new).collect(),
             origins,
             methods: join(&self.methods),
             headers: (!self.headers.iter().any(|name| name == "*")).then(|| join(&self.headers)),
-            expose: join(&self.expose_headers),
             credentials: self.credentials,
             max_age: self.max_age.get().as_secs().to_string().into_bytes().into(),
             private_network: self.private_network,
@@ -117,24 +121,67 @@ impl PolicyConfig for Cors {
 
 struct Sharing {
     origins: Origins,
+    /// What pages are told that may read an answer, by the patterns of `origins`; those of `*` last.
+    pages: Box<[Page]>,
+    /// What an answer says that no page may read.
+    others: Headers,
+    /// The names of `FIELDS`.
+    fields: FieldNames,
     methods: Box<[u8]>,
     /// None: whatever is asked for.
     headers: Option<Box<[u8]>>,
-    expose: Box<[u8]>,
     credentials: bool,
     max_age: Box<[u8]>,
     private_network: bool,
 }
 
-/// The origin of the page, if it may read the answer; kept, since later policies may change the request.
-struct Allowed(Box<[u8]>);
+/// What pages are told that may read an answer.
+struct Page {
+    made: Headers,
+    /// True if the origin itself is still to be said: it is another one each time.
+    wants_origin: bool,
+}
+
+impl Page {
+    fn new(cors: &Cors, origin: Option<&str>, origins: &Origins) -> Self {
+        let mut made = vary(origins);
+        if let Some(origin) = origin {
+            made.append_name(ALLOW_ORIGIN, origin.as_bytes());
+        }
+        if cors.credentials {
+            made.append_name(ALLOW_CREDENTIALS, b"true");
+        }
+        if !cors.expose_headers.is_empty() {
+            let exposed = cors.expose_headers.join(", ");
+            made.append_name(b"access-control-expose-headers", exposed.as_bytes());
+        }
+        Self {
+            made,
+            wants_origin: origin.is_none(),
+        }
+    }
+}
+
+/// RFC 9110 12.5.5: also the answer to those who sent no origin, or a cache would give it to all.
+fn vary(origins: &Origins) -> Headers {
+    let mut made = Headers::new();
+    if !origins.is_any() {
+        made.append(Known::Vary, b"origin");
+    }
+    made
+}
+
+/// The place in `pages` of what the page is told, if it may read the answer, and its origin where that is needed; kept,
+/// since later policies may change the request.
+struct Allowed(usize, Option<Box<[u8]>>);
 
 const ALLOW_ORIGIN: &[u8] = b"access-control-allow-origin";
+const ALLOW_CREDENTIALS: &[u8] = b"access-control-allow-credentials";
 
 /// What only the gateway says once it has been told to.
 const FIELDS: [&[u8]; 7] = [
     ALLOW_ORIGIN,
-    b"access-control-allow-credentials",
+    ALLOW_CREDENTIALS,
     b"access-control-allow-methods",
     b"access-control-allow-headers",
     b"access-control-allow-private-network",
@@ -180,23 +227,31 @@ impl Sharing {
         let origin = if self.origins.is_any() { b"*" } else { origin };
         headers.append_name(ALLOW_ORIGIN, origin);
         if self.credentials {
-            headers.append_name(b"access-control-allow-credentials", b"true");
+            headers.append_name(ALLOW_CREDENTIALS, b"true");
         }
     }
 
-    fn share(&self, headers: &mut Headers, origin: Option<&[u8]>) {
-        for name in FIELDS {
-            headers.remove_name(name);
-        }
-        // RFC 9110 12.5.5: also the answer to those who sent no origin, or a cache would give it to all.
-        if !self.origins.is_any() {
-            headers.append(Known::Vary, b"origin");
-        }
+    /// Whether the page may read the answer.
+    fn allowed(&self, origin: &[u8]) -> Option<Allowed> {
+        let text = str::from_utf8(origin).ok()?;
+        let place = if self.origins.is_any() {
+            self.pages.len().checked_sub(1)
+        } else {
+            self.origins.place(text)
+        };
+        let page = self.pages.get(place?)?;
+        Some(Allowed(place?, page.wants_origin.then(|| origin.into())))
+    }
+
+    fn share(&self, headers: &mut Headers, allowed: Option<&Allowed>) {
+        headers.remove_fields(&self.fields);
+        let told = allowed.and_then(|Allowed(place, origin)| Some((self.pages.get(*place)?, origin)));
+        let Some((page, origin)) = told else {
+            return headers.append_all(&self.others);
+        };
+        headers.append_all(&page.made);
         if let Some(origin) = origin {
-            self.allow(headers, origin);
-            if !self.expose.is_empty() {
-                headers.append_name(b"access-control-expose-headers", &self.expose);
-            }
+            headers.append_name(ALLOW_ORIGIN, origin);
         }
     }
 }
@@ -207,8 +262,7 @@ impl Policy for Sharing {
             return Ok(Verdict::Respond(Box::new(self.preflight(ex)))).into();
         }
         let origin = ex.request.head.headers.get(Known::Origin);
-        if let Some(origin) = origin.filter(|origin| self.origins.have(origin)) {
-            let allowed = Allowed(origin.into());
+        if let Some(allowed) = origin.and_then(|origin| self.allowed(origin)) {
             ex.keep(allowed);
         }
         Step::CONTINUE
@@ -216,11 +270,7 @@ impl Policy for Sharing {
 
     fn on_response<'a>(&'a self, ex: &'a mut Exchange, response: &'a mut Response) -> Step<'a> {
         if !ex.is_preflight() {
-            let allowed: Option<Allowed> = ex.kept();
-            self.share(
-                response.headers_mut(),
-                allowed.as_ref().map(|allowed| &*allowed.0),
-            );
+            self.share(response.headers_mut(), ex.keeps());
         }
         Step::CONTINUE
     }

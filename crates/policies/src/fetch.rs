@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use gatehouse_core::config::Diagnostic;
 use gatehouse_core::policy::Compile;
-use reqwest::header::{AGE, CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use reqwest::header::TRANSFER_ENCODING;
+use reqwest::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, RequestBuilder, Url};
+use reqwest::{Certificate, Client, RequestBuilder, Url, Version};
 
 /// The most bytes of an answer that are read, if nothing else is said.
 const LARGEST: usize = 512 * 1024;
@@ -29,6 +30,8 @@ pub struct Answer {
     pub fresh: Option<Duration>,
     /// What names this version of it (RFC 9110 8.8.3).
     pub tag: Option<HeaderValue>,
+    /// Whether it said how long it is, so that all of it is here.
+    pub is_measured: bool,
 }
 
 impl Fetcher {
@@ -97,6 +100,10 @@ pub async fn send_for(request: RequestBuilder, timeout: Duration, largest: usize
     let status = response.status().as_u16();
     let fresh = fresh(response.headers());
     let tag = response.headers().get(ETAG).cloned();
+    // An answer that ends with the connection may have been cut (RFC 9112 6.3).
+    let is_measured = response.version() >= Version::HTTP_2
+        || response.headers().contains_key(CONTENT_LENGTH)
+        || response.headers().contains_key(TRANSFER_ENCODING);
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(reason)? {
         if body.len() + piece.len() > largest {
@@ -109,6 +116,7 @@ pub async fn send_for(request: RequestBuilder, timeout: Duration, largest: usize
         body,
         fresh,
         tag,
+        is_measured,
     })
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use gatehouse_core::config::{Diagnostic, Template};
 use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage, Step};
-use gatehouse_http1::{self as http1, Known};
+use gatehouse_http1::{self as http1, FieldName, FieldNames, Headers as Fields, Known};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{Rendered, Values};
+use crate::values::Rendered;
 
 /// Sets, adds, renames and removes header fields of requests and responses.
 ///
@@ -120,85 +120,119 @@ struct Editor {
 }
 
 /// The edits of one side.
-#[derive(Default)]
 struct Compiled {
     is_nothing: bool,
-    remove: Box<[Box<str>]>,
+    remove: FieldNames,
     /// What the names begin with.
     remove_all: Box<[Box<str>]>,
-    rename: Box<[(Box<str>, Box<str>)]>,
-    replace: Values,
-    default: Values,
-    set: Values,
-    add: Values,
+    rename: Box<[(FieldName, FieldName)]>,
+    /// All others, in the order in which they are made.
+    edits: Box<[Edit]>,
+}
+
+/// Some fields and what is done with them.
+enum Edit {
+    /// Neighbours without variables: their lines are written once.
+    Made(Way, Fields),
+    /// One that is worked out for each message.
+    Template(Way, FieldName, Template),
+}
+
+/// How a field is edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Replace,
+    Default,
+    Set,
+    Add,
+}
+
+impl Way {
+    fn one(self, fields: &mut Fields, name: &FieldName, value: &[u8]) {
+        match self {
+            Self::Replace if fields.find_field(name).is_none() => {}
+            Self::Default if fields.find_field(name).is_some() => {}
+            Self::Replace | Self::Set => fields.set_field(name, value),
+            Self::Default | Self::Add => fields.append_field(name, value),
+        }
+    }
+
+    fn all(self, fields: &mut Fields, made: &Fields) {
+        match self {
+            Self::Replace => fields.replace_present(made),
+            Self::Default => fields.append_missing(made),
+            Self::Set => fields.set_all(made),
+            Self::Add => fields.append_all(made),
+        }
+    }
+
+    /// Adds a field to those that are edited together; those of one name have the effect that they have one by one.
+    fn make(self, made: &mut Fields, name: &FieldName, value: &[u8]) {
+        match self {
+            Self::Replace => made.append_field(name, value),
+            _ => self.one(made, name, value),
+        }
+    }
 }
 
 impl Compiled {
     fn new(edits: &Edits) -> Self {
         let (all, one): (Vec<&String>, Vec<&String>) =
             edits.remove.iter().partition(|name| name.ends_with('*'));
+        let name = |name: &String| FieldName::new(name.as_bytes());
+        let rename = edits.rename.iter();
+        let maps = [
+            (Way::Replace, &edits.replace),
+            (Way::Default, &edits.default),
+            (Way::Set, &edits.set),
+            (Way::Add, &edits.add),
+        ];
         let mut compiled = Self {
             is_nothing: false,
-            remove: one.into_iter().map(|name| name.as_str().into()).collect(),
+            remove: one.into_iter().filter_map(name).collect(),
             remove_all: all
                 .into_iter()
                 .map(|name| name.trim_end_matches('*').into())
                 .collect(),
-            rename: edits
-                .rename
-                .iter()
-                .map(|(old, new)| (old.as_str().into(), new.as_str().into()))
+            rename: rename
+                .filter_map(|(old, new)| Some((name(old)?, name(new)?)))
                 .collect(),
-            replace: Values::new(&edits.replace),
-            default: Values::new(&edits.default),
-            set: Values::new(&edits.set),
-            add: Values::new(&edits.add),
+            edits: maps
+                .into_iter()
+                .flat_map(|(way, map)| compile(way, map))
+                .collect(),
         };
-        let values = [&compiled.replace, &compiled.default, &compiled.set, &compiled.add];
-        compiled.is_nothing = edits.remove.is_empty()
-            && edits.rename.is_empty()
-            && values.iter().all(|values| values.is_empty());
+        compiled.is_nothing =
+            edits.remove.is_empty() && compiled.rename.is_empty() && compiled.edits.is_empty();
         compiled
     }
 
     /// The values of all variables, before anything is changed.
     fn render(&self, ex: &Exchange) -> Rendered {
-        let mut rendered = Rendered::default();
-        for values in [&self.replace, &self.default, &self.set, &self.add] {
-            values.render(ex, &mut rendered);
-        }
-        rendered
+        let templates = self.edits.iter().filter_map(|edit| match edit {
+            Edit::Made(..) => None,
+            Edit::Template(_, _, template) => Some(template),
+        });
+        Rendered::of(templates, ex)
     }
 
-    fn apply(&self, headers: &mut http1::Headers, rendered: &Rendered) {
-        for name in &self.remove {
-            headers.remove_name(name.as_bytes());
-        }
+    fn apply(&self, fields: &mut Fields, rendered: &Rendered) {
+        fields.remove_fields(&self.remove);
         if !self.remove_all.is_empty() {
-            headers.retain(|known, name, _| {
+            fields.retain(|known, name, _| {
                 known.is_some_and(|known| OWN.contains(&known)) || !self.removes(name)
             });
         }
         for (old, new) in &self.rename {
-            rename(headers, old.as_bytes(), new.as_bytes());
+            rename(fields, old, new);
         }
-        let at = &mut 0;
-        self.replace.each(rendered, at, |name, value| {
-            if headers.find(name.as_bytes()).is_some() {
-                headers.set_name(name.as_bytes(), value);
+        let mut values = rendered.values();
+        for edit in &self.edits {
+            match edit {
+                Edit::Made(way, made) => way.all(fields, made),
+                Edit::Template(way, name, _) => way.one(fields, name, values.next().unwrap_or_default()),
             }
-        });
-        self.default.each(rendered, at, |name, value| {
-            if headers.find(name.as_bytes()).is_none() {
-                headers.set_name(name.as_bytes(), value);
-            }
-        });
-        self.set.each(rendered, at, |name, value| {
-            headers.set_name(name.as_bytes(), value);
-        });
-        self.add.each(rendered, at, |name, value| {
-            headers.append_name(name.as_bytes(), value);
-        });
+        }
     }
 
     fn removes(&self, name: &[u8]) -> bool {
@@ -210,15 +244,35 @@ impl Compiled {
     }
 }
 
-fn rename(headers: &mut http1::Headers, old: &[u8], new: &[u8]) {
-    let values: Vec<Vec<u8>> = headers.find_all(old).map(<[u8]>::to_vec).collect();
-    if values.is_empty() {
+/// The edits of one map, in its order.
+fn compile(way: Way, map: &IndexMap<String, Template>) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (name, value) in map {
+        let Some(name) = FieldName::new(name.as_bytes()) else {
+            continue;
+        };
+        match (value.literal(), edits.last_mut()) {
+            (None, _) => edits.push(Edit::Template(way, name, value.clone())),
+            (Some(text), Some(Edit::Made(_, made))) => way.make(made, &name, text.as_bytes()),
+            (Some(text), _) => {
+                let mut made = Fields::new();
+                way.make(&mut made, &name, text.as_bytes());
+                edits.push(Edit::Made(way, made));
+            }
+        }
+    }
+    edits
+}
+
+fn rename(fields: &mut Fields, old: &FieldName, new: &FieldName) {
+    if fields.find_field(old).is_none() {
         return;
     }
-    headers.remove_name(old);
-    headers.remove_name(new);
+    let values: Vec<Vec<u8>> = fields.find_all(old.as_bytes()).map(<[u8]>::to_vec).collect();
+    fields.remove_name(old.as_bytes());
+    fields.remove_name(new.as_bytes());
     for value in values {
-        headers.append_name(new, &value);
+        fields.append_field(new, &value);
     }
 }
 
@@ -237,5 +291,62 @@ impl Policy for Editor {
             self.response.apply(response.headers_mut(), &rendered);
         }
         Step::CONTINUE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(settings: serde_json::Value, fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        let edits: Edits = serde_json::from_value(settings).unwrap();
+        let mut headers = Fields::new();
+        for (name, value) in fields {
+            headers.append_name(name.as_bytes(), value.as_bytes());
+        }
+        Compiled::new(&edits).apply(&mut headers, &Rendered::default());
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        headers
+            .iter()
+            .map(|field| (text(field.name), text(field.value)))
+            .collect()
+    }
+
+    #[test]
+    fn fields_that_are_edited_together_are_edited_one_by_one() {
+        let before = [("X-One", "1"), ("x-two", "2"), ("X-One", "3")];
+        let cases = [
+            (
+                serde_json::json!({ "set": { "X-A": "a", "x-one": "9" } }),
+                "x-one 9,x-two 2,X-A a",
+            ),
+            (
+                serde_json::json!({ "set": { "X-A": "a", "x-a": "b" } }),
+                "X-One 1,x-two 2,X-One 3,x-a b",
+            ),
+            (
+                serde_json::json!({ "default": { "X-A": "a", "x-a": "b", "x-one": "c" } }),
+                "X-One 1,x-two 2,X-One 3,X-A a",
+            ),
+            (
+                serde_json::json!({ "replace": { "X-A": "a", "X-Two": "b", "x-two": "c" } }),
+                "X-One 1,x-two c,X-One 3",
+            ),
+            (
+                serde_json::json!({ "add": { "X-Two": "a", "x-two": " b " } }),
+                "X-One 1,x-two 2,X-One 3,X-Two a,x-two b",
+            ),
+            (
+                serde_json::json!({ "remove": ["x-one"], "rename": { "X-Two": "X-One" }, "set": { "X-New": "4" } }),
+                "X-One 2,X-New 4",
+            ),
+        ];
+        for (settings, expected) in cases {
+            let after: Vec<String> = edited(settings.clone(), &before)
+                .iter()
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            assert_eq!(after.join(","), expected, "{settings}");
+        }
     }
 }

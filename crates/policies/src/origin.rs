@@ -49,7 +49,20 @@ impl Origins {
         let Ok(origin) = std::str::from_utf8(origin) else {
             return false;
         };
-        self.any || self.patterns.iter().any(|pattern| pattern.matches(origin))
+        self.any || self.place(origin).is_some()
+    }
+
+    /// The place of the pattern that an `Origin` fits, among those that are not `*`.
+    pub fn place(&self, origin: &str) -> Option<usize> {
+        self.patterns.iter().position(|pattern| pattern.matches(origin))
+    }
+
+    /// The patterns in their order, those aside that are `*`: an origin if only that fits it.
+    pub fn patterns(&self) -> impl Iterator<Item = Option<&str>> {
+        self.patterns.iter().map(|pattern| match pattern {
+            Pattern::Exact(text) => Some(&**text),
+            Pattern::Parts { .. } => None,
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{Rendered, Values};
+use crate::values::Rendered;
 
 /// Sets, adds, renames and removes parameters of the query that is sent on.
 ///
@@ -62,100 +62,178 @@ impl PolicyConfig for Query {
                 return Err(cx.error(field, "a parameter without a name cannot be edited"));
             }
         }
-        Ok(Arc::new(Editor {
-            default: Values::new(&self.default),
-            set: Values::new(&self.set),
-            add: Values::new(&self.add),
-            keep: self.keep,
-            remove: self.remove,
-            rename: self.rename.into_iter().collect(),
-        }))
+        Ok(Arc::new(Editor::new(&self)))
     }
 }
 
 struct Editor {
-    keep: Vec<String>,
-    remove: Vec<String>,
-    rename: Vec<(String, String)>,
-    default: Values,
-    set: Values,
-    add: Values,
+    keep: Box<[Box<str>]>,
+    remove: Box<[Box<str>]>,
+    rename: Box<[(Box<str>, Name)]>,
+    /// All others, in the order in which they are made.
+    edits: Box<[Edit]>,
 }
 
-/// One parameter as it is written, and its name decoded.
+/// The name of a parameter, and how it is written.
+struct Name {
+    name: Box<str>,
+    written: Box<str>,
+}
+
+/// A parameter and what is done with it.
+struct Edit {
+    way: Way,
+    name: Name,
+    value: Value,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Default,
+    Set,
+    Add,
+}
+
+enum Value {
+    /// `=` and the value as it is written.
+    Written(Box<str>),
+    Template(Template),
+}
+
+/// One parameter: as it is written, up to the `=` and from there on, and its name decoded.
+#[derive(Clone)]
 struct Pair<'q> {
-    text: Cow<'q, str>,
+    start: &'q str,
+    rest: &'q str,
     name: Cow<'q, [u8]>,
 }
 
 impl<'q> Pair<'q> {
     fn read(text: &'q str) -> Self {
-        let name = text.split_once('=').map_or(text, |(name, _)| name);
+        let (start, rest) = text.split_at(text.find('=').unwrap_or(text.len()));
         Self {
-            text: Cow::Borrowed(text),
-            name: decode(name),
+            start,
+            rest,
+            name: decode(start),
+        }
+    }
+
+    fn new(name: &'q Name, rest: &'q str) -> Self {
+        Self {
+            start: &name.written,
+            rest,
+            name: Cow::Borrowed(name.name.as_bytes()),
         }
     }
 
     fn is(&self, name: &str) -> bool {
         *self.name == *name.as_bytes()
     }
+}
 
-    fn write(name: &str, value: &[u8]) -> Pair<'static> {
-        let mut text = String::with_capacity(name.len() + value.len() + 1);
-        encode(name.as_bytes(), &mut text);
-        text.push('=');
-        encode(value, &mut text);
-        Pair {
-            text: Cow::Owned(text),
-            name: Cow::Owned(name.as_bytes().to_vec()),
+impl Name {
+    fn new(name: &str) -> Self {
+        let mut written = String::with_capacity(name.len());
+        encode(name.as_bytes(), &mut written);
+        Self {
+            name: name.into(),
+            written: written.into(),
         }
     }
 }
 
+/// `=` and a value as it is written.
+fn written(value: &[u8]) -> String {
+    let mut out = String::with_capacity(value.len() + 1);
+    out.push('=');
+    encode(value, &mut out);
+    out
+}
+
 impl Editor {
-    fn edit(&self, query: &str, rendered: &Rendered) -> String {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(Pair::read);
-        let stays = |pair: &Pair<'_>| {
+    fn new(config: &Query) -> Self {
+        let maps = [
+            (Way::Default, &config.default),
+            (Way::Set, &config.set),
+            (Way::Add, &config.add),
+        ];
+        let named = maps
+            .into_iter()
+            .flat_map(|(way, map)| map.iter().map(move |named| (way, named)));
+        let edits = named.map(|(way, (name, value))| Edit {
+            way,
+            name: Name::new(name),
+            value: match value.literal() {
+                Some(text) => Value::Written(written(text.as_bytes()).into()),
+                None => Value::Template(value.clone()),
+            },
+        });
+        let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        let rename = config.rename.iter();
+        Self {
+            keep: names(&config.keep),
+            remove: names(&config.remove),
+            rename: rename
+                .map(|(old, new)| (old.as_str().into(), Name::new(new)))
+                .collect(),
+            edits: edits.collect(),
+        }
+    }
+
+    /// The values that have variables as they are written, before anything is changed.
+    fn render(&self, ex: &Exchange) -> Vec<String> {
+        let templates = self.edits.iter().filter_map(|edit| match &edit.value {
+            Value::Written(_) => None,
+            Value::Template(template) => Some(template),
+        });
+        Rendered::of(templates, ex).values().map(written).collect()
+    }
+
+    fn edit(&self, query: &str, rendered: &[String]) -> String {
+        let mut pairs: Vec<Pair<'_>> = Vec::with_capacity(16);
+        let read = query.split('&').filter(|pair| !pair.is_empty()).map(Pair::read);
+        pairs.extend(read.filter(|pair| {
             (self.keep.is_empty() || self.keep.iter().any(|name| pair.is(name)))
                 && !self.remove.iter().any(|name| pair.is(name))
-        };
-        let mut pairs: Vec<Pair<'_>> = pairs.filter(stays).collect();
+        }));
         for (old, new) in &self.rename {
             if pairs.iter().any(|pair| pair.is(old)) {
-                pairs.retain(|pair| !pair.is(new) || pair.is(old));
+                pairs.retain(|pair| !pair.is(&new.name) || pair.is(old));
                 for pair in pairs.iter_mut().filter(|pair| pair.is(old)) {
-                    *pair = renamed(pair, new);
+                    *pair = Pair::new(new, pair.rest);
                 }
             }
         }
-        let at = &mut 0;
-        self.default.each(rendered, at, |name, value| {
-            if !pairs.iter().any(|pair| pair.is(name)) {
-                pairs.push(Pair::write(name, value));
-            }
-        });
-        self.set.each(rendered, at, |name, value| {
-            let fresh = Pair::write(name, value);
-            match pairs.iter().position(|pair| pair.is(name)) {
-                None => pairs.push(fresh),
-                Some(first) => {
+        let mut rendered = rendered.iter();
+        for Edit { way, name, value } in &self.edits {
+            let rest = match value {
+                Value::Written(rest) => rest,
+                Value::Template(_) => rendered.next().map_or("=", String::as_str),
+            };
+            let first = match way {
+                Way::Add => None,
+                Way::Default | Way::Set => pairs.iter().position(|pair| pair.is(&name.name)),
+            };
+            match (way, first) {
+                (_, None) => pairs.push(Pair::new(name, rest)),
+                (Way::Set, Some(first)) => {
                     let mut place = 0..;
-                    pairs.retain(|pair| place.next() == Some(first) || !pair.is(name));
+                    pairs.retain(|pair| place.next() == Some(first) || !pair.is(&name.name));
                     if let Some(pair) = pairs.get_mut(first) {
-                        *pair = fresh;
+                        *pair = Pair::new(name, rest);
                     }
                 }
+                (Way::Default | Way::Add, Some(_)) => {}
             }
-        });
-        self.add
-            .each(rendered, at, |name, value| pairs.push(Pair::write(name, value)));
-        let mut out = String::with_capacity(query.len() + 32);
-        for (i, pair) in pairs.iter().enumerate() {
-            if i > 0 {
+        }
+        let length = pairs.iter().map(|pair| pair.start.len() + pair.rest.len() + 1);
+        let mut out = String::with_capacity(length.sum());
+        for pair in &pairs {
+            if !out.is_empty() {
                 out.push('&');
             }
-            out.push_str(&pair.text);
+            out.push_str(pair.start);
+            out.push_str(pair.rest);
         }
         out
     }
@@ -166,25 +244,13 @@ pub(crate) fn edited(query: &str, unset: &[String], set: &[(String, String)]) ->
     let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(Pair::read);
     let is_edited =
         |pair: &Pair<'_>| unset.iter().any(|name| pair.is(name)) || set.iter().any(|(name, _)| pair.is(name));
-    let kept = pairs.filter(|pair| !is_edited(pair)).map(|pair| pair.text);
+    let kept = pairs
+        .filter(|pair| !is_edited(pair))
+        .map(|pair| [pair.start, pair.rest].concat());
     let set = set.iter().filter(|(name, _)| !name.is_empty());
-    let set = set.map(|(name, value)| Pair::write(name, value.as_bytes()).text);
-    let all: Vec<Cow<'_, str>> = kept.chain(set).collect();
+    let set = set.map(|(name, value)| format!("{}{}", Name::new(name).written, written(value.as_bytes())));
+    let all: Vec<String> = kept.chain(set).collect();
     (!all.is_empty()).then(|| all.join("&"))
-}
-
-/// The same value by another name.
-fn renamed<'q>(pair: &Pair<'_>, new: &str) -> Pair<'q> {
-    let mut text = String::with_capacity(pair.text.len() + new.len());
-    encode(new.as_bytes(), &mut text);
-    if let Some((_, value)) = pair.text.split_once('=') {
-        text.push('=');
-        text.push_str(value);
-    }
-    Pair {
-        text: Cow::Owned(text),
-        name: Cow::Owned(new.as_bytes().to_vec()),
-    }
 }
 
 /// As forms write it, but for spaces, which are `%20`: that every reader takes for a space.
@@ -208,10 +274,7 @@ fn encode(bytes: &[u8], out: &mut String) {
 
 impl Policy for Editor {
     fn on_request<'a>(&'a self, ex: &'a mut Exchange) -> Step<'a> {
-        let mut rendered = Rendered::default();
-        for values in [&self.default, &self.set, &self.add] {
-            values.render(ex, &mut rendered);
-        }
+        let rendered = self.render(ex);
         let head = &mut ex.request.head;
         let before = head.query();
         let after = self.edit(before.unwrap_or_default(), &rendered);
@@ -228,15 +291,7 @@ mod tests {
 
     fn edited(settings: serde_json::Value, query: &str) -> String {
         let config: Query = serde_json::from_value(settings).unwrap();
-        let editor = Editor {
-            default: Values::new(&config.default),
-            set: Values::new(&config.set),
-            add: Values::new(&config.add),
-            keep: config.keep,
-            remove: config.remove,
-            rename: config.rename.into_iter().collect(),
-        };
-        editor.edit(query, &Rendered::default())
+        Editor::new(&config).edit(query, &[])
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gatehouse_core::config::{Diagnostic, Hsts};
 use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::policy::{Compile, Policy, PolicyConfig, Stage, Step};
-use gatehouse_http1 as http1;
+use gatehouse_http1::{self as http1, FieldName, FieldNames, Headers as Fields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -110,40 +110,43 @@ impl PolicyConfig for SecurityHeaders {
             ("cross-origin-opener-policy", self.opener_policy.as_deref()),
             ("cross-origin-resource-policy", self.resource_policy.as_deref()),
         ];
-        let fields = fields.into_iter();
+        let mut plain = Fields::new();
+        for (name, value) in fields {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                plain.append_name(name.as_bytes(), value.as_bytes());
+            }
+        }
+        let mut secure = plain.clone();
+        if let Some(hsts) = &self.hsts {
+            secure.append_name(b"strict-transport-security", hsts.to_string().as_bytes());
+        }
+        let names = self.remove.iter();
         Ok(Arc::new(Careful {
-            hsts: self
-                .hsts
-                .as_ref()
-                .map(|hsts| hsts.to_string().into_bytes().into()),
-            fields: fields
-                .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?.into())))
-                .collect(),
-            remove: self.remove.iter().map(|name| name.as_str().into()).collect(),
+            plain,
+            secure,
+            remove: names.filter_map(|name| FieldName::new(name.as_bytes())).collect(),
             replace: self.replace,
         }))
     }
 }
 
+/// What answers say is written once.
 struct Careful {
-    hsts: Option<Box<[u8]>>,
-    fields: Box<[(&'static str, Box<str>)]>,
-    remove: Box<[Box<str>]>,
+    plain: Fields,
+    /// To clients that use HTTPS.
+    secure: Fields,
+    remove: FieldNames,
     replace: bool,
 }
 
 impl Careful {
-    fn apply(&self, is_https: bool, headers: &mut http1::Headers) {
-        for name in &self.remove {
-            headers.remove_name(name.as_bytes());
-        }
-        let hsts = self.hsts.as_deref().filter(|_| is_https);
-        let hsts = hsts.map(|value| ("strict-transport-security", value));
-        let fields = self.fields.iter().map(|(name, value)| (*name, value.as_bytes()));
-        for (name, value) in fields.chain(hsts) {
-            if self.replace || headers.find(name.as_bytes()).is_none() {
-                headers.set_name(name.as_bytes(), value);
-            }
+    fn apply(&self, is_https: bool, fields: &mut Fields) {
+        fields.remove_fields(&self.remove);
+        let said = if is_https { &self.secure } else { &self.plain };
+        if self.replace {
+            fields.set_all(said);
+        } else {
+            fields.append_missing(said);
         }
     }
 }

@@ -39,7 +39,7 @@ fn with_source<T>(ex: &Exchange, make: impl FnOnce(&Source<'_>) -> T) -> T {
 pub(crate) async fn run(ex: &mut Exchange, action: &Action) -> Result<Response, Failure> {
     match action {
         Action::Forward(forward) => forward::run(ex, forward).await,
-        Action::Reply(reply) => Ok(reply.answer()),
+        Action::Reply(reply) => Ok(reply.answer(ex)),
         Action::Redirect(redirect) => redirect.answer(ex),
     }
 }

@@ -21,11 +21,17 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(super) fn answer(&self) -> Response {
-        let mut response = Response::new(self.status);
-        response.head.headers = self.headers.clone();
-        response.body = Body::from(self.body.clone());
-        response
+    pub(super) fn answer(&self, ex: &Exchange) -> Response {
+        let mut head = ex.worker.spare_response();
+        head.clear();
+        head.status = self.status;
+        head.headers.append_all(&self.headers);
+        Response {
+            head,
+            body: Body::from(self.body.clone()),
+            declared_length: None,
+            close: false,
+        }
     }
 }
 

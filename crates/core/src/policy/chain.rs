@@ -1,10 +1,13 @@
 //! Runs policies in the order written, and back.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use super::{Policy, Step, Verdict};
-use crate::exchange::{Exchange, Response};
-use crate::failure::Failure;
+use super::{Outcome, Policy, Step, Verdict};
+use crate::exchange::{ClientSide, Exchange, Response};
+use crate::failure::{Code, Failure};
 
 /// How many policies of a chain ran their request hook; the way back visits the same ones.
 #[derive(Debug, Default, Clone, Copy)]
@@ -76,6 +79,8 @@ impl Chain {
             .preflight
             .as_ref()
             .filter(|preflight| preflight.asked_at.is_some());
+        let clock = ex.clock().clone();
+        let client = ex.listener();
         for (i, policy) in self.policies.iter().enumerate() {
             if let Some(detour) = detour
                 && detour.asked_at == Some(i)
@@ -95,10 +100,13 @@ impl Chain {
             }
             ex.enter(self.base + i);
             progress.0 = i + 1;
-            let bound = ex.clock().clone();
             let outcome = match policy.on_request(ex) {
                 Step::Ready(outcome) => outcome,
-                Step::Pending(decision) => bound.within_total(decision).await?,
+                Step::Pending(decision) => {
+                    clock
+                        .within_total(while_it_stays(client.as_deref(), decision))
+                        .await?
+                }
             };
             if let Verdict::Respond(reply) = outcome? {
                 return Ok(Some(*reply));
@@ -114,12 +122,12 @@ impl Chain {
         ex: &mut Exchange,
         response: &mut Response,
     ) -> Result<(), Failure> {
+        let clock = ex.clock().clone();
         for (i, policy) in self.policies.iter().enumerate().take(progress.0).rev() {
             ex.enter(self.base + i);
-            let bound = ex.clock().clone();
             let outcome = match policy.on_response(ex, response) {
                 Step::Ready(outcome) => outcome,
-                Step::Pending(decision) => bound.within_total(decision).await?,
+                Step::Pending(decision) => clock.within_total(decision).await?,
             };
             if let Verdict::Respond(other) = outcome? {
                 *response = *other;
@@ -135,4 +143,19 @@ impl Chain {
             policy.on_finish(ex);
         }
     }
+}
+
+/// Waits for a decision on a request, unless its client leaves: nobody then wants to know.
+async fn while_it_stays(
+    client: Option<&dyn ClientSide>,
+    mut decision: Pin<Box<dyn Future<Output = Outcome> + '_>>,
+) -> Outcome {
+    poll_fn(|cx| match decision.as_mut().poll(cx) {
+        Poll::Pending if client.is_some_and(|client| client.poll_gone(cx).is_ready()) => {
+            let failure = Failure::new(Code::ClientGone).detail("the client left while a policy waited");
+            Poll::Ready(Err(failure.close(true)))
+        }
+        other => other,
+    })
+    .await
 }

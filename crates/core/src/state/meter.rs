@@ -52,7 +52,7 @@ struct Shard(Mutex<Entries>);
 /// The cells of entry `i` begin at `i` times the stride.
 #[derive(Default, Debug)]
 struct Entries {
-    places: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    places: ByHash<u32>,
     slots: Vec<Slot>,
     cells: Vec<Cell>,
 }
@@ -90,6 +90,16 @@ impl Decision {
         decision
     }
 
+    /// The same as it is to be told so much later.
+    #[must_use]
+    pub fn later(&self, by: Duration) -> Self {
+        let later = |report: &Report| Report {
+            resets_in: report.resets_in.saturating_sub(by),
+            ..*report
+        };
+        Self::new(self.admitted, self.reports().iter().map(later))
+    }
+
     /// What each rule says, in their order.
     pub fn reports(&self) -> &[Report] {
         self.reports.get(..self.len).unwrap_or_default()
@@ -122,7 +132,7 @@ impl Meters {
     /// it is behind that of another thread, nothing has faded in between.
     pub fn count(&self, key: &[u8], rules: &[Rule], cost: u64, now: Instant) -> Decision {
         let since = self.time(now);
-        let hash = self.secret.hash_one(key);
+        let hash = self.hash(key);
         let mut entries = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
         let at = match entries.places.get(&hash) {
             Some(at) => *at as usize,
@@ -147,7 +157,7 @@ impl Meters {
     /// not; less is given back only where it still counts. A key that was forgotten is left so.
     pub fn settle(&self, key: &[u8], rules: &[Rule], used: u64, cost: u64, then: Instant, now: Instant) {
         let (then, since) = (self.time(then), self.time(now));
-        let hash = self.secret.hash_one(key);
+        let hash = self.hash(key);
         let mut entries = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
         let Some(at) = entries.places.get(&hash).map(|at| *at as usize) else {
             return;
@@ -184,6 +194,13 @@ impl Meters {
     /// Whether no key is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.secret.build_hasher();
+        // Nothing else is hashed with it, so its length need not be.
+        hasher.write(key);
+        hasher.finish()
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Entries> {
@@ -256,30 +273,32 @@ impl Meters {
 
 /// All rules together: each is looked at, and all count or none.
 fn decide(cells: &mut [Cell], rules: &[Rule], cost: u64, now: u64) -> Decision {
-    let mut admitted = true;
-    let mut fits = [true; MOST_RULES];
-    for ((cell, rule), fits) in cells.iter_mut().zip(rules).zip(&mut fits) {
+    let mut decision = Decision::new(true, std::iter::empty());
+    decision.len = cells.len().min(rules.len()).min(MOST_RULES);
+    for ((cell, rule), report) in cells.iter_mut().zip(rules).zip(&mut decision.reports) {
         cell.turn(rule, now);
-        *fits = cell.fits(rule, cost, now);
-        admitted &= *fits;
+        report.fits = cell.fits(rule, cost, now);
+        decision.admitted &= report.fits;
     }
-    let judged = cells.iter_mut().zip(rules).zip(fits);
-    let reports = judged.map(|((cell, rule), fits)| {
-        if admitted {
+    for ((cell, rule), report) in cells.iter_mut().zip(rules).zip(&mut decision.reports) {
+        if decision.admitted {
             cell.take(rule, cost);
         }
-        cell.report(rule, fits, cost, now)
-    });
-    Decision::new(admitted, reports)
+        *report = cell.report(rule, report.fits, cost, now);
+    }
+    decision
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// A map by hashes under a secret, which are not hashed again.
+pub type ByHash<V> = HashMap<u64, V, BuildHasherDefault<Hashed>>;
+
 /// Keys are hashes already.
 #[derive(Default, Debug)]
-struct Hashed(u64);
+pub struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn write(&mut self, bytes: &[u8]) {

@@ -78,6 +78,13 @@ routes:
     gateway.wait_log("the answer is 503");
     assert_eq!(status("/denied"), 403);
     lists.on("/bad", Reply::ok(""));
+    gateway.wait_log("the list is empty");
+    lists.on("/bad", Reply::ok("64.0.0.0/2").until_close());
+    gateway.wait_log("the answer has no length");
+    // It also stays when other settings of it change.
+    gateway.reload(&config.replace("refresh: 20ms", "refresh: 20ms, timeout: 7s"));
+    assert_eq!(status("/denied"), 403);
+    lists.on("/bad", Reply::ok("# nobody\n"));
     until("everybody to be let in again", || status("/denied") == 200);
     assert!(!gateway.log().contains("s3cret"), "{}", gateway.log());
 }

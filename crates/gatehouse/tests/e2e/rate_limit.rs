@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gatehouse_testkit::h2::frames::{CANCEL, Frames, RST_STREAM, get};
 use gatehouse_testkit::{Client, Request};
 
 use crate::gateway;
@@ -143,4 +144,17 @@ fn queues_have_an_end() {
         let statuses = [client.get("/").status, client.get("/").status];
         assert_eq!(statuses, [200, 429], "{more}");
     }
+}
+
+#[test]
+fn who_leaves_gives_up_its_place() {
+    let gateway = limited(
+        "{ limit: 1, window: 50s, algorithm: token_bucket, key: global, name: short, queue: { max_wait: 1m } }",
+    );
+    assert_eq!(Client::connect(gateway.address()).get("/").status, 200);
+    let mut client = Frames::connect(gateway.address());
+    client.head(1, &get("/"), true);
+    gateway.wait_metric("gatehouse_rate_limit_waiting", &[], |n| n > 0.5);
+    client.send(RST_STREAM, 0, 1, &CANCEL.to_be_bytes());
+    gateway.wait_metric("gatehouse_rate_limit_waiting", &[], |n| n < 0.5);
 }

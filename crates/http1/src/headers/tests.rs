@@ -132,3 +132,99 @@ fn secrets_are_not_shown() {
     let shown = format!("{headers:?}");
     assert_eq!(shown, r#"{"authorization": (secret), "via": "\"x\"\xff"}"#);
 }
+
+fn named(name: &str) -> FieldName {
+    FieldName::new(name.as_bytes()).unwrap()
+}
+
+fn made(fields: &[(&str, &str)]) -> Headers {
+    let mut headers = Headers::new();
+    for (name, value) in fields {
+        headers.append_field(&named(name), value.as_bytes());
+    }
+    headers
+}
+
+#[test]
+fn names_that_are_made_once_mean_the_same() {
+    assert_eq!(FieldName::new(b"no token"), None);
+    assert_eq!(FieldName::new(&[b'a'; 65_536]), None);
+    assert_eq!(named("Via").known(), Some(Known::Via));
+    assert_eq!(named("X-One").known(), None);
+    let mut headers = sample();
+    assert_eq!(headers.find_field(&named("VIA")), Some(&b"v1"[..]));
+    assert_eq!(headers.find_field(&named("X-ONE")), Some(&b"1"[..]));
+    // One that has the mark of another.
+    let twin = format!("{}-one", "x".repeat(1 + 64));
+    assert_eq!(mark(twin.as_bytes()), mark(b"X-ONE"));
+    assert_eq!(headers.find_field(&named(&twin)), None);
+    headers.set_field(&named("X-ONE"), b" 3 ");
+    headers.set_field(&named("via"), b"v3");
+    headers.append_field(&named("X-Two"), b"a\r\nb");
+    assert_eq!(text(&headers), "Host: a|X-ONE: 3|via: v3|X-Two: a  b|");
+    let names: FieldNames = ["x-one", "Via", "accept", "x-three"]
+        .map(named)
+        .into_iter()
+        .collect();
+    headers.remove_fields(&names);
+    assert_eq!(
+        (text(&headers).as_str(), headers.len()),
+        ("Host: a|X-Two: a  b|", 2)
+    );
+    assert!(!headers.contains(Known::Via));
+    headers.remove_fields(&names);
+    assert_eq!(headers.len(), 2);
+}
+
+#[test]
+fn fields_that_are_made_once_are_added_together() {
+    let mut both = made(&[("X-One", "3"), ("X_Y", "4"), ("Via", "v3")]);
+    // What was removed from it is not added.
+    both.append_field(&named("X-Gone"), b"5");
+    both.remove_name(b"X-Gone");
+    let mut headers = sample();
+    headers.append_all(&both);
+    assert_eq!(
+        text(&headers),
+        "Host: a|X-One: 1|Via: v1|x-one: 2|via: v2|X-One: 3|X_Y: 4|Via: v3|"
+    );
+    assert_eq!((headers.len(), headers.has_underscores()), (8, true));
+    assert!(headers.find_all(b"x-one").eq([b"1", b"2", b"3"]));
+
+    let edits: [(fn(&mut Headers, &Headers), &str, &str); 3] = [
+        (
+            Headers::set_all,
+            "Host: a|X-One: 3|Via: v3|X_Y: 4|",
+            "X-One: 3|X_Y: 4|Via: v3|",
+        ),
+        (
+            Headers::append_missing,
+            "Host: a|X-One: 1|Via: v1|x-one: 2|via: v2|X_Y: 4|",
+            "X-One: 3|X_Y: 4|Via: v3|",
+        ),
+        (Headers::replace_present, "Host: a|X-One: 3|Via: v3|", ""),
+    ];
+    for (edit, expected, alone) in edits {
+        let mut headers = sample();
+        edit(&mut headers, &both);
+        assert_eq!(text(&headers), expected);
+        let mut headers = Headers::new();
+        edit(&mut headers, &both);
+        assert_eq!(text(&headers), alone);
+        // A mark alone is no name.
+        let twin = format!("{}-one", "x".repeat(1 + 64));
+        let mut headers = made(&[(&twin, "6")]);
+        edit(&mut headers, &both);
+        assert_eq!(text(&headers), format!("{twin}: 6|{alone}"));
+    }
+}
+
+#[test]
+fn marks_of_parsed_names_are_known() {
+    let mut head = crate::RequestHead::new();
+    let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX-One: 1\r\n\r\n";
+    crate::parse_request(bytes, &crate::HeadLimits::default(), &mut head).unwrap();
+    assert_eq!(head.headers.find_field(&named("x-one")), Some(&b"1"[..]));
+    head.headers.set_all(&made(&[("X-ONE", "2")]));
+    assert_eq!(text(&head.headers), "Host: a|X-ONE: 2|");
+}

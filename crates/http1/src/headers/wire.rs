@@ -3,7 +3,7 @@
 //! The lines of a head are copied into the buffer as they are, so that those that are written as we would write them
 //! can be copied out again without being put together.
 
-use super::{Headers, OTHER, Slot, narrow};
+use super::{Headers, OTHER, Slot, mark, narrow};
 use crate::head::line::{self, FieldLine};
 use crate::head::{self, HeadError};
 use crate::known::Known;
@@ -71,6 +71,9 @@ impl Headers {
         let bit = found.known.map_or(0, Known::bit);
         let repeated = self.present & bit;
         self.present |= bit;
+        if found.known.is_none() {
+            self.marks |= mark(&line[..found.name_len]);
+        }
         self.underscores |= found.underscore;
         let padding = found.len - found.name_len - found.value_len;
         self.slots.push(Slot {

@@ -87,6 +87,9 @@ impl TokenPlace {
 
     /// Takes off the tokens that were not looked at, because another place came first.
     pub fn forget_unread(&self, request: &mut Request) {
+        if self.cookie.is_none() && self.query.is_none() {
+            return;
+        }
         let header = Self {
             cookie: None,
             query: None,

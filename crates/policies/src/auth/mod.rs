@@ -31,7 +31,7 @@ use gatehouse_core::exchange::{Exchange, Response};
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::identity::{Identity, Proof};
 use gatehouse_core::policy::{Compile, Outcome, Policy, Step, Verdict};
-use gatehouse_http1 as http1;
+use gatehouse_http1::FieldName;
 use indexmap::IndexMap;
 
 pub use place::Place;
@@ -137,7 +137,7 @@ pub struct Common {
 /// A policy that finds out who calls.
 pub struct Authentication {
     authenticator: Arc<dyn Authenticator>,
-    forward: Vec<(Box<str>, Template)>,
+    forward: Box<[(FieldName, Template)]>,
     /// Whether the upstream is told of scopes.
     tells_scopes: bool,
     hide_credential: bool,
@@ -152,23 +152,21 @@ impl Authentication {
         common: Common,
         cx: &mut Compile<'_>,
     ) -> Result<Arc<dyn Policy>, Diagnostic> {
-        for name in common.forward.keys() {
-            if !http1::is_token(name.as_bytes()) {
+        let mut forward = Vec::with_capacity(common.forward.len());
+        for (name, value) in &common.forward {
+            let Some(field) = FieldName::new(name.as_bytes()) else {
                 let message = format!("`{name}` cannot be the name of a header field");
                 return Err(cx.error(&format!("forward.{name}"), message));
-            }
+            };
             cx.reserve(name);
+            forward.push((field, value.clone()));
         }
         let anonymous = common.anonymous.map(|name| anonymous(&name, cx)).transpose()?;
         let tells_scopes = |template: &Template| template.to_string().contains("identity.scopes");
         Ok(Arc::new(Self {
             tells_scopes: common.forward.values().any(tells_scopes),
             authenticator,
-            forward: common
-                .forward
-                .into_iter()
-                .map(|(name, value)| (name.into(), value))
-                .collect(),
+            forward: forward.into(),
             hide_credential: common.hide_credential,
             anonymous,
         }))
@@ -217,7 +215,7 @@ impl Authentication {
                 refused(why, self.authenticator.challenge()).detail("a scope has a space or a comma in it")
             );
         }
-        let mut value = Vec::with_capacity(64);
+        let mut value = ex.scratch();
         for (name, template) in &self.forward {
             value.clear();
             template.render(&mut value, &mut |variable, out| ex.variable(variable, out));
@@ -227,9 +225,10 @@ impl Authentication {
                 return Err(refused(why, self.authenticator.challenge()));
             }
             if !value.is_empty() {
-                ex.request.head.headers.set_name(name.as_bytes(), &value);
+                ex.request.head.headers.set_field(name, &value);
             }
         }
+        ex.give_back(value);
         Ok(())
     }
 }

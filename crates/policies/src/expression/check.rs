@@ -188,7 +188,7 @@ fn parts(expr: &Expr) -> Vec<&IdedExpr> {
 /// type, so what asks for them is not judged.
 pub fn types(expression: &Expression) -> Result<(), String> {
     let head = RequestHead::new();
-    let facts = Facts::none(&head);
+    let facts = Facts::none(&head).with(&expression.patterns);
     let mut nodes = vec![&expression.program];
     while let Some(node) = nodes.pop() {
         if matches!(node.expr, Expr::Call(_) | Expr::Comprehension(_))

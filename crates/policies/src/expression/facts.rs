@@ -16,6 +16,7 @@ use cel::common::value::{CowVal, StaticVal, Val};
 use cel::context::VariableResolver;
 use cel::{Env, ExecutionError};
 use gatehouse_core::config::Cidr;
+use gatehouse_core::consumer::Consumer;
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::identity::Identity;
 use gatehouse_core::route::decode;
@@ -115,28 +116,26 @@ impl<'a> Facts<'a> {
         Facts { patterns, ..*self }
     }
 
+    /// A regular expression by its number.
+    pub(super) fn pattern(&self, number: usize) -> Option<&'a Pattern> {
+        self.patterns.get(number)
+    }
+
     fn request(&'a self, name: &str) -> Option<CowVal<'a, 'a>> {
         Some(match name {
-            "method" => text(self.head.method.as_str()),
-            "host" => owned(self.head.authority().to_ascii_lowercase()),
-            "path" => text(self.path),
-            "query" => text(self.head.query().unwrap_or_default()),
-            "scheme" => text(self.scheme),
             "headers" => CowVal::owned(all_headers(&self.head.headers)),
             "params" => CowVal::owned(all_params(self.head.query().unwrap_or_default())?),
             _ => return header(&self.head.headers, name.strip_prefix("headers.")?),
         })
     }
 
+    fn known_consumer(&self) -> Option<&'a Consumer> {
+        self.identity.and_then(|identity| identity.consumer.as_deref())
+    }
+
     fn consumer(&'a self, name: &str) -> Option<CowVal<'a, 'a>> {
-        let consumer = self.identity.and_then(|identity| identity.consumer.as_deref());
+        let consumer = self.known_consumer();
         Some(match name {
-            "name" => text(consumer.map_or("", |consumer| &consumer.name)),
-            "tier" => text(
-                consumer
-                    .and_then(|consumer| consumer.tier.as_deref())
-                    .unwrap_or_default(),
-            ),
             "groups" => texts(consumer.map_or(&[], |consumer| &consumer.groups)),
             "labels" => {
                 let labels = consumer.map_or(&[] as &[_], |consumer| &consumer.labels).iter();
@@ -151,14 +150,7 @@ impl<'a> Facts<'a> {
         let proof = self.identity.map(|identity| &*identity.proof);
         Some(match name {
             "known" => CowVal::owned(CelBool::from(self.identity.is_some())),
-            "subject" => text(proof.map_or("", |proof| &proof.subject)),
             "scopes" => texts(proof.map_or(&[], |proof| &proof.scopes)),
-            "method" => text(self.identity.map_or("", |identity| identity.method)),
-            "credential" => text(
-                proof
-                    .and_then(|proof| proof.credential.as_deref())
-                    .unwrap_or_default(),
-            ),
             _ => return None,
         })
     }
@@ -184,23 +176,68 @@ impl VariableResolver for Facts<'_> {
             return Some(CowVal::Owned(value_of(value)));
         }
         if let Some(number) = name.strip_prefix(PATTERN) {
-            let pattern = self.patterns.get(number.parse::<usize>().ok()?)?;
+            let pattern = self.pattern(number.parse().ok()?)?;
             return Some(CowVal::Borrowed(pattern));
         }
         if name == "claims" {
             return Some(self.claims());
         }
+        if let Some(get) = plain(name) {
+            return Some(CowVal::owned(CelString::from(get(self))));
+        }
         let (of, name) = name.split_once('.')?;
         match of {
             "request" => self.request(name),
-            "source" if name == "ip" => Some(text(self.ip)),
-            "source" if name == "country" => Some(text(self.country)),
-            "route" if name == "name" => Some(text(self.route)),
             "consumer" => self.consumer(name),
             "identity" => self.identity(name),
             "claims" => Some(CowVal::Owned(value_of(self.identity?.claim(name)?))),
             _ => None,
         }
+    }
+}
+
+/// Gets a text that every request has, if an empty one.
+pub type Plain = for<'a> fn(&Facts<'a>) -> Cow<'a, str>;
+
+/// What gets the text of that name.
+pub fn plain(name: &str) -> Option<Plain> {
+    Some(match name {
+        "request.method" => |facts| facts.head.method.as_str().into(),
+        "request.host" => |facts| lower(facts.head.authority()),
+        "request.path" => |facts| facts.path.into(),
+        "request.query" => |facts| facts.head.query().unwrap_or_default().into(),
+        "request.scheme" => |facts| facts.scheme.into(),
+        "source.ip" => |facts| facts.ip.into(),
+        "source.country" => |facts| facts.country.into(),
+        "route.name" => |facts| facts.route.into(),
+        "consumer.name" => |facts| {
+            facts
+                .known_consumer()
+                .map_or("", |consumer| &consumer.name)
+                .into()
+        },
+        "consumer.tier" => |facts| {
+            let consumer = facts.known_consumer();
+            consumer
+                .and_then(|one| one.tier.as_deref())
+                .unwrap_or_default()
+                .into()
+        },
+        "identity.subject" => |facts| facts.identity.map_or("", |one| &one.proof.subject).into(),
+        "identity.method" => |facts| facts.identity.map_or("", |one| one.method).into(),
+        "identity.credential" => |facts| {
+            let credential = facts.identity.and_then(|one| one.proof.credential.as_deref());
+            credential.unwrap_or_default().into()
+        },
+        _ => return None,
+    })
+}
+
+fn lower(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        text.to_ascii_lowercase().into()
+    } else {
+        text.into()
     }
 }
 

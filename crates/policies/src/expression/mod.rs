@@ -2,11 +2,13 @@
 //!
 //! The `cel` crate parses and evaluates. What it leaves to run time is found here before: names that do not exist,
 //! functions that do not, operands that never fit ([`check`]). Regular expressions are compiled once, and single headers,
-//! parameters and claims are looked up without making maps of all of them ([`prepare`], [`Facts`]).
+//! parameters and claims are looked up without making maps of all of them ([`prepare`], [`Facts`]); what only compares texts
+//! is decided without the interpreter ([`quick`]).
 
 mod check;
 mod facts;
 mod prepare;
+mod quick;
 mod sorts;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use cel::{Context, Env, Value};
 
 pub use facts::Facts;
 use facts::Pattern;
+use quick::Quick;
 
 /// The longest text.
 const LONGEST: usize = 4096;
@@ -26,6 +29,8 @@ pub struct Expression {
     program: IdedExpr,
     env: Arc<Env>,
     patterns: Box<[Pattern]>,
+    /// The same, if it is of the kind that needs no interpreter.
+    quick: Option<Quick>,
     /// True if it asks who calls.
     pub asks_identity: bool,
 }
@@ -41,6 +46,7 @@ impl Expression {
         let mut patterns = Vec::new();
         prepare::rewrite(&mut program, &mut patterns)?;
         let expression = Self {
+            quick: Quick::of(&program.expr),
             program,
             env: env.clone(),
             patterns: patterns.into(),
@@ -52,13 +58,16 @@ impl Expression {
 
     /// Whether it holds. The error is for the log: an operand that is not there, or of another type than it should be.
     pub fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
-        self.evaluate(&self.program, facts)
+        let facts = facts.with(&self.patterns);
+        match self.quick.as_ref().and_then(|quick| quick.holds(&facts)) {
+            Some(is) => Ok(is),
+            None => self.evaluate(&self.program, &facts),
+        }
     }
 
     fn evaluate(&self, part: &IdedExpr, facts: &Facts<'_>) -> Result<bool, String> {
-        let facts = facts.with(&self.patterns);
         let mut context = Context::with_env(self.env.clone());
-        context.set_variable_resolver(&facts);
+        context.set_variable_resolver(facts);
         let value = Value::resolve_val(part, &context).map_err(|error| error.to_string())?;
         match value.downcast_ref::<CelBool>() {
             Some(is) => Ok(*is.inner()),

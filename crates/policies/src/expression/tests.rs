@@ -76,6 +76,98 @@ fn sees_request_source_consumer_and_claims() {
 }
 
 #[test]
+fn what_needs_no_interpreter_means_the_same_without() {
+    let ada = identity();
+    let head = head();
+    // What is there, what is not, and what is no text, on either side of everything.
+    let texts = [
+        "'POST'",
+        "''",
+        "'a'",
+        "request.method",
+        "request.host",
+        "request.path",
+        "request.query",
+        "source.ip",
+        "source.country",
+        "route.name",
+        "request.headers['X-Tenant']",
+        "request.headers.host",
+        "request.headers['x-many']",
+        "request.headers['x-none']",
+        "consumer.name",
+        "consumer.tier",
+        "consumer.labels.region",
+        "consumer.labels.none",
+        "identity.subject",
+        "identity.method",
+        "identity.credential",
+        "claims.sub",
+        "claims['https://x.example/plan']",
+        "claims.org.id",
+        "claims.tags",
+        "claims.none",
+        "claims.nothing",
+    ];
+    let lists = [
+        "['POST', 'a']",
+        "[]",
+        "['a', 1]",
+        "consumer.groups",
+        "identity.scopes",
+        "claims.tags",
+        "claims['tags']",
+        "claims.org.roles",
+        "claims.org",
+        "claims.sub",
+        "claims.none",
+    ];
+    let mut conditions = vec![
+        "identity.known".to_owned(),
+        "!identity.known".to_owned(),
+        "claims.email_verified".to_owned(),
+        "request.path.matches('^/orders')".to_owned(),
+        "claims.sub.matches('d')".to_owned(),
+    ];
+    for left in texts {
+        for right in texts {
+            conditions.push(format!("{left} == {right}"));
+            conditions.push(format!("{left} != {right}"));
+        }
+        conditions.push(format!("{left}.startsWith('a')"));
+        conditions.push(format!("{left}.endsWith({left})"));
+        conditions.push(format!("{left}.contains('d')"));
+        conditions.extend(lists.map(|list| format!("{left} in {list}")));
+    }
+    let base = conditions.clone();
+    for (i, other) in base.iter().enumerate() {
+        let one = &base[(i * 7 + 3) % base.len()];
+        conditions.push(format!("{one} && {other}"));
+        conditions.push(format!("!({one}) || {other}"));
+    }
+    let env = Arc::new(environment());
+    let mut quick = 0;
+    for text in &conditions {
+        // Some are refused: a text is never equal to a list.
+        let Ok(condition) = Expression::compile(text, &env) else {
+            continue;
+        };
+        for identity in [None, Some(&ada)] {
+            let mut facts = Facts::none(&head);
+            (facts.path, facts.route, facts.identity) = ("/orders/7", "orders", identity);
+            let facts = facts.with(&condition.patterns);
+            let decided = condition.quick.as_ref().and_then(|quick| quick.holds(&facts));
+            let meant = condition.evaluate(&condition.program, &facts);
+            if let Some(decided) = decided {
+                assert_eq!(meant, Ok(decided), "{text}");
+                quick += 1;
+            }
+        }
+    }
+    assert!(quick > 2_000, "{quick}");
+}
+
+#[test]
 fn what_is_not_there_is_an_error_and_not_true() {
     let ada = identity();
     for text in [

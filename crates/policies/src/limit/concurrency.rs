@@ -1,7 +1,7 @@
 //! Limits how many requests of a client may be under way at once.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,7 @@ use gatehouse_core::config::Diagnostic;
 use gatehouse_core::exchange::Exchange;
 use gatehouse_core::failure::{Code, Failure};
 use gatehouse_core::policy::{Compile, Outcome, Policy, PolicyConfig, Stage, Step, Verdict};
+use gatehouse_core::state::meter::ByHash;
 use gatehouse_core::telemetry::metrics::{Count, Family, Tally};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -123,7 +124,7 @@ const SHARDS: usize = 64;
 /// How many requests of each key are under way. A key without any takes no room.
 struct Places {
     secret: RandomState,
-    shards: Box<[Mutex<HashMap<u64, u32>>]>,
+    shards: Box<[Mutex<ByHash<u32>>]>,
     /// Keys of a shard at most.
     room: usize,
     active: Arc<Count>,
@@ -175,10 +176,10 @@ impl Places {
 
     fn give_back(&self, hash: u64) {
         let mut counts = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&hash) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&hash);
+        if let Entry::Occupied(mut count) = counts.entry(hash) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
         drop(counts);
@@ -186,7 +187,7 @@ impl Places {
         self.active.add_shared(u64::MAX);
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, u32>> {
+    fn shard(&self, hash: u64) -> &Mutex<ByHash<u32>> {
         // The remainder is below the number of shards.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
@@ -219,9 +220,11 @@ impl Limit {
     }
 
     fn decide(&self, ex: &mut Exchange) -> Outcome {
-        let mut key = Vec::with_capacity(32);
+        let mut key = ex.scratch();
         self.settings.key.render(ex, self.settings.ipv6_prefix, &mut key);
-        match self.places.take(&key, self.limit_of(ex)) {
+        let taken = self.places.take(&key, self.limit_of(ex));
+        ex.give_back(key);
+        match taken {
             Taken::Place(place) => {
                 ex.keep(place);
                 self.allowed.count(ex);

@@ -1,7 +1,7 @@
 //! The decision of a rate limit, and what the answer says of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatehouse_core::config::Template;
 use gatehouse_core::exchange::{Exchange, Response};
@@ -129,8 +129,8 @@ impl Limiter {
         } else {
             self.tier_of(ex)
         };
-        let mut key = Vec::with_capacity(64);
-        key.extend_from_slice(self.set(tier).salt.as_bytes());
+        let mut key = ex.scratch();
+        key.extend_from_slice(&self.set(tier).salt);
         self.key.render(ex, self.ipv6_prefix, &mut key);
         let limit = self.limit_from.as_ref().and_then(|text| number(text, ex));
         Asked {
@@ -162,16 +162,18 @@ impl Limiter {
 
     /// Counts in this process, to a share of the limits if that is said.
     fn decide<'a>(&'a self, ex: &mut Exchange, asked: Asked, shared: Option<&Shared>) -> Decided<'a> {
-        let mut own = [NO_RULE; MOST_RULES];
+        let mut own = None;
         let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
-        let mut share = [NO_RULE; MOST_RULES];
-        let rules = shared.map_or(rules, |shared| shared.share(rules, &mut share));
+        let mut share = None;
+        let rules = shared.map_or(rules, |shared| shared.share(rules, share.insert(NO_RULES)));
         let place = self.enter();
-        let mut ahead = [NO_RULE; MOST_RULES];
+        let mut ahead = None;
         let rules = place
             .as_ref()
-            .map_or(rules, |place| place.ahead(ex, rules, &mut ahead));
-        let decision = self.meters.count(&asked.key, rules, asked.cost, now());
+            .map_or(rules, |place| place.ahead(ex, rules, ahead.insert(NO_RULES)));
+        // Who waits, waits from now on.
+        let at = if place.is_some() { now() } else { ex.exact_now() };
+        let decision = self.meters.count(&asked.key, rules, asked.cost, at);
         let turn = place.and_then(|place| place.turn(rules, &decision));
         self.conclude(ex, asked, &decision, false, turn)
     }
@@ -191,7 +193,7 @@ impl Limiter {
             return self.decide_alone(shared, ex, asked).step();
         }
         Step::wait(async move {
-            let mut own = [NO_RULE; MOST_RULES];
+            let mut own = None;
             let rules = self.rules(ex, asked.tier, asked.limit, &mut own);
             let place = self.enter();
             let mut early = [NO_RULE; MOST_RULES];
@@ -229,12 +231,13 @@ impl Limiter {
         ex: &Exchange,
         tier: Option<usize>,
         limit: Option<u64>,
-        own: &'r mut Own,
+        own: &'r mut Option<Own>,
     ) -> &'r [Rule] {
         let rules = &self.set(tier).rules;
         if limit.is_none() && self.calendar.is_none() {
             return rules;
         }
+        let own = own.insert(NO_RULES);
         for (own, rule) in own.iter_mut().zip(rules) {
             *own = *rule;
         }
@@ -260,18 +263,33 @@ impl Limiter {
         in_store: bool,
         turn: Option<Turn<'a>>,
     ) -> Decided<'a> {
+        let Asked {
+            key,
+            cost,
+            tier,
+            limit,
+        } = asked;
+        let used = if self.final_cost.is_some() && decision.admitted {
+            // What has come back by itself while the request waited is not its own.
+            let at = now() + turn.as_ref().map_or(Duration::ZERO, Turn::time);
+            Some(Used {
+                key,
+                cost,
+                at,
+                in_store,
+            })
+        } else {
+            ex.give_back(key);
+            None
+        };
         if self.headers.any() || self.warn.is_some() || self.final_cost.is_some() {
-            let is_settled = self.final_cost.is_some() && decision.admitted;
             ex.keep(Shown {
-                used: is_settled.then(|| Used {
-                    key: asked.key,
-                    cost: asked.cost,
-                    at: now(),
-                    in_store,
-                }),
-                decision: *decision,
-                tier: asked.tier,
-                limit: asked.limit,
+                used,
+                decision: turn
+                    .as_ref()
+                    .map_or(*decision, |turn| decision.later(turn.time())),
+                tier,
+                limit,
             });
         }
         if self.shadow {
@@ -291,7 +309,7 @@ impl Limiter {
         }
         self.outcomes.refused.count(ex);
         let failure = Failure::new(self.code);
-        let names = &self.set(asked.tier).names;
+        let names = &self.set(tier).names;
         let refusal = show::refusal(failure, self.headers, decision.reports(), names);
         Decided::at_once(Err(refusal))
     }
@@ -301,7 +319,7 @@ impl Limiter {
         &self,
         ex: &Exchange,
         response: &mut Response,
-        used: Option<Used>,
+        used: Option<&Used>,
         tier: Option<usize>,
         limit: Option<u64>,
     ) {
@@ -311,7 +329,7 @@ impl Limiter {
         let Some(used) = used.filter(|used| used.cost != cost) else {
             return;
         };
-        let mut own = [NO_RULE; MOST_RULES];
+        let mut own = None;
         let rules = self.rules(ex, tier, limit, &mut own);
         match &self.shared {
             Some(shared) if used.in_store => {
@@ -323,17 +341,12 @@ impl Limiter {
         }
     }
 
-    fn show(&self, ex: &mut Exchange, response: &mut Response) {
-        let Some(Shown {
-            used,
-            decision,
-            tier,
-            limit,
-        }) = ex.kept()
-        else {
+    fn show(&self, ex: &Exchange, response: &mut Response) {
+        let Some(shown) = ex.keeps::<Shown>() else {
             return;
         };
-        self.settle(ex, response, used, tier, limit);
+        let (decision, tier, limit) = (&shown.decision, shown.tier, shown.limit);
+        self.settle(ex, response, shown.used.as_ref(), tier, limit);
         if self.shadow {
             return;
         }
@@ -344,46 +357,36 @@ impl Limiter {
             (None, Some(first)) if carried > 0 => Some(first.limit.saturating_add(carried)),
             (limit, _) => limit.map(|limit| limit.saturating_add(carried)),
         };
-        let mut own = [NO_RULE; MOST_RULES];
-        let rules = self.rules(ex, tier, limit, &mut own);
+        let mut own = None;
+        let rules = match limit {
+            // What the calendar says is not shown.
+            None => &set.rules,
+            Some(_) => self.rules(ex, tier, limit, &mut own),
+        };
         if let (Some((from, warned)), Some((rule, report))) =
             (&self.warn, rules.iter().zip(decision.reports()).next())
+            && decision.admitted
+            && is_used(rule.limit, report.remaining, *from)
         {
+            warned.count(ex);
             let used = percent(rule.limit, report.remaining);
-            if decision.admitted && used >= u64::from(*from) {
-                warned.count(ex);
-                response
-                    .headers_mut()
-                    .set_name(b"x-quota-warning", used.to_string().as_bytes());
-            }
+            response
+                .headers_mut()
+                .set_name(b"x-quota-warning", used.to_string().as_bytes());
         }
-        let day = ex.unix_seconds();
-        if limit.is_some() {
-            let told = show::policies(rules, &set.names);
-            show::show(
-                self.headers,
-                response,
-                day,
-                rules,
-                &set.names,
-                &told,
-                decision.reports(),
-            );
-        } else {
-            show::show(
-                self.headers,
-                response,
-                day,
-                rules,
-                &set.names,
-                &set.told,
-                decision.reports(),
-            );
-        }
+        show::show(
+            self.headers,
+            response,
+            ex.unix_seconds(),
+            rules,
+            &set.names,
+            Some(&set.told).filter(|_| limit.is_none()),
+            decision.reports(),
+        );
     }
 }
 
-/// The time to the nanosecond. The exchange's is up to 20 ms behind, a fiftieth of a window of a second: so much would be
+/// The time to the nanosecond. The worker's is up to 20 ms behind, a fiftieth of a window of a second: so much would be
 /// lost each time one ends.
 fn now() -> Instant {
     Instant::now()
@@ -391,6 +394,13 @@ fn now() -> Instant {
 
 /// Room for rules that are made for a request.
 pub(super) type Own = [Rule; MOST_RULES];
+
+const NO_RULES: Own = [NO_RULE; MOST_RULES];
+
+/// Whether at least so many percent of a limit are used.
+fn is_used(limit: u64, remaining: u64, percent: u8) -> bool {
+    u128::from(limit.saturating_sub(remaining)) * 100 >= u128::from(limit) * u128::from(percent)
+}
 
 /// How much of a limit is used.
 fn percent(limit: u64, remaining: u64) -> u64 {

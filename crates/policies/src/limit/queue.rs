@@ -31,7 +31,9 @@ pub struct LimitQueue {
     /// The longest time that a request waits, at most `1m`; what would have to wait longer, or longer than the exchange may
     /// take, is refused at once.
     pub max_wait: Span,
-    /// How many requests wait at once, of all callers together; the others are refused at once.
+    /// How many requests wait at once, of all callers together; the others are refused at once. One caller can take all
+    /// places: a short `max_wait` keeps it to few. A client of HTTP/2 or HTTP/3 that takes its request back gives its
+    /// place up, as does one whose connection breaks; what it was given of the limit is used.
     #[serde(default = "LimitQueue::max_waiting")]
     pub max_waiting: NonZeroU32,
 }
@@ -123,7 +125,9 @@ impl<'a> Waiting<'a> {
     /// When it is the turn of a request that was admitted, if that is not now: once the bucket is no more than empty.
     pub fn turn(self, rules: &[Rule], decision: &Decision) -> Option<Turn<'a>> {
         let over = rules.iter().zip(decision.reports()).map(|(rule, report)| {
-            let whole = u128::from(rule.burst) * u128::from(rule.window) / u128::from(rule.limit.max(1));
+            let whole = u128::from(rule.burst) * u128::from(rule.window);
+            // Rounded up, as the report's time is.
+            let whole = whole.div_ceil(u128::from(rule.limit.max(1)));
             let whole = Duration::from_nanos(u64::try_from(whole).unwrap_or(u64::MAX));
             report.resets_in.saturating_sub(whole)
         });
@@ -140,6 +144,11 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// How long it takes.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
     /// Waits for it.
     pub async fn wait(self) {
         tokio::time::sleep(self.time).await;

@@ -3,9 +3,11 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use gatehouse_core::config::{Diagnostic, Span};
 use gatehouse_core::policy::Compile;
 use gatehouse_core::state::meter::{self, MOST_RULES, Rule};
+use gatehouse_http1::Headers;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,14 +67,15 @@ pub struct Tier {
 /// The rules that a caller is held to together, and how they are told.
 #[derive(Debug)]
 pub struct RuleSet {
-    /// The beginning of keys: callers under other rules, or under windows of other lengths, are counted anew.
-    pub salt: Box<str>,
+    /// The beginning of keys: callers under other rules, or under windows of other lengths, are counted anew. A digest of
+    /// what says so, since each key is hashed with it.
+    pub salt: [u8; 8],
     /// At least one.
     pub rules: Box<[Rule]>,
     /// What the rules are called, in their order.
     pub names: Box<[Box<str>]>,
     /// `RateLimit-Policy`, written once.
-    pub told: Box<[u8]>,
+    pub told: Headers,
 }
 
 /// What rule sets of a policy have in common.
@@ -176,8 +179,8 @@ impl RuleSet {
                 format!("{salt}|{}", limit.window)
             });
         Ok(Self {
-            salt: format!("{salt}|").into(),
-            told: show::policies(&rules, &names).into(),
+            salt: digested(&salt),
+            told: show::policies(&rules, &names),
             rules: rules.into(),
             names: names.into(),
         })
@@ -196,12 +199,17 @@ impl RuleSet {
         );
         let names: Box<[Box<str>]> = [name.into()].into();
         Self {
-            salt: salt.into(),
-            told: show::policies(&[rule], &names).into(),
+            salt: digested(salt),
+            told: show::policies(&[rule], &names),
             rules: [rule].into(),
             names,
         }
     }
+}
+
+fn digested(text: &str) -> [u8; 8] {
+    let digest = digest(&SHA256, text.as_bytes());
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 fn rule(algorithm: Algorithm, limit: u64, window: Duration, burst: Option<NonZeroU64>) -> Rule {

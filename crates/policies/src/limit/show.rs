@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatehouse_core::exchange::Response;
 use gatehouse_core::failure::Failure;
 use gatehouse_core::state::meter::{Report, Rule};
-use gatehouse_core::telemetry::json;
+use gatehouse_http1::{FieldName, Headers, ValueWriter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,58 +47,66 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// `RateLimit-Policy`: `"burst";q=100;w=60`. A window of less than a second has no `w`, which counts whole seconds.
-pub fn policies(rules: &[Rule], names: &[Box<str>]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(32 * rules.len());
-    for (rule, name) in rules.iter().zip(names) {
-        item(&mut out, name);
-        out.extend_from_slice(b";q=");
-        json::integer(&mut out, rule.limit);
-        let window = rule.window / 1_000_000_000;
-        if window > 0 {
-            out.extend_from_slice(b";w=");
-            json::integer(&mut out, window);
-        }
-    }
-    out
+pub fn policies(rules: &[Rule], names: &[Box<str>]) -> Headers {
+    let mut made = Headers::new();
+    tell_policies(&mut made, rules, names);
+    made
 }
 
-/// Adds what is to be told of a decision. `told` is [`policies`] of the rules.
+fn tell_policies(headers: &mut Headers, rules: &[Rule], names: &[Box<str>]) {
+    headers.append_written(&POLICY, |out| {
+        for (i, (rule, name)) in rules.iter().zip(names).enumerate() {
+            item(out, i, name);
+            out.text(b";q=");
+            out.number(rule.limit);
+            let window = rule.window / 1_000_000_000;
+            if window > 0 {
+                out.text(b";w=");
+                out.number(window);
+            }
+        }
+    });
+}
+
+static LIMIT: FieldName = FieldName::of_start("x-ratelimit-limit: ");
+static REMAINING: FieldName = FieldName::of_start("x-ratelimit-remaining: ");
+static RESET: FieldName = FieldName::of_start("x-ratelimit-reset: ");
+static POLICY: FieldName = FieldName::of_start("ratelimit-policy: ");
+static STATE: FieldName = FieldName::of_start("ratelimit: ");
+
+/// Adds what is to be told of a decision. `told` is [`policies`] of the rules, if they are always the same.
 pub fn show(
     which: LimitHeaders,
     response: &mut Response,
     now: u64,
     rules: &[Rule],
     names: &[Box<str>],
-    told: &[u8],
+    told: Option<&Headers>,
     reports: &[Report],
 ) {
     let headers = response.headers_mut();
-    let mut text = Vec::with_capacity(64);
     if which.legacy
         && let Some((rule, report)) = rules.iter().zip(reports).min_by_key(|(_, report)| least(report))
     {
         let reset = now + whole_seconds(report.resets_in);
-        for (name, value) in [
-            (b"x-ratelimit-limit".as_slice(), rule.limit),
-            (b"x-ratelimit-remaining", report.remaining),
-            (b"x-ratelimit-reset", reset),
-        ] {
-            text.clear();
-            json::integer(&mut text, value);
-            headers.set_name(name, &text);
-        }
+        headers.set_written(&LIMIT, |out| out.number(rule.limit));
+        headers.set_written(&REMAINING, |out| out.number(report.remaining));
+        headers.set_written(&RESET, |out| out.number(reset));
     }
     if which.standard {
-        headers.append_name(b"ratelimit-policy", told);
-        text.clear();
-        for (report, name) in reports.iter().zip(names) {
-            item(&mut text, name);
-            text.extend_from_slice(b";r=");
-            json::integer(&mut text, report.remaining);
-            text.extend_from_slice(b";t=");
-            json::integer(&mut text, whole_seconds(report.resets_in));
+        match told {
+            Some(told) => headers.append_all(told),
+            None => tell_policies(headers, rules, names),
         }
-        headers.append_name(b"ratelimit", &text);
+        headers.append_written(&STATE, |out| {
+            for (i, (report, name)) in reports.iter().zip(names).enumerate() {
+                item(out, i, name);
+                out.text(b";r=");
+                out.number(report.remaining);
+                out.text(b";t=");
+                out.number(whole_seconds(report.resets_in));
+            }
+        });
     }
 }
 
@@ -125,13 +133,10 @@ fn least(report: &Report) -> (bool, u64, std::cmp::Reverse<Duration>) {
     (report.fits, report.remaining, std::cmp::Reverse(report.resets_in))
 }
 
-fn item(out: &mut Vec<u8>, name: &str) {
-    if !out.is_empty() {
-        out.extend_from_slice(b", ");
-    }
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.push(b'"');
+fn item(out: &mut ValueWriter<'_>, place: usize, name: &str) {
+    out.text(if place > 0 { b", \"" } else { b"\"" });
+    out.text(name.as_bytes());
+    out.text(b"\"");
 }
 
 /// Rounded up, so that whoever waits that long is let in.

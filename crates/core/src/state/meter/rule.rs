@@ -187,7 +187,11 @@ impl Cell {
                     (_, 0) => to_end,
                     (..) => to_end.saturating_add(rule.window),
                 };
-                let wait = self.wait(rule.limit, cost, elapsed, rule.window);
+                let wait = if fits {
+                    None
+                } else {
+                    self.wait(rule.limit, cost, elapsed, rule.window)
+                };
                 (rule.limit.saturating_sub(self.used(rule, now)), resets_in, wait)
             }
             Algorithm::FixedWindow | Algorithm::Period { .. } => {
@@ -202,7 +206,7 @@ impl Cell {
                 let remaining = full.saturating_sub(debt) / u128::from(rule.window);
                 let most = full + wide(rule.ahead, rule.limit);
                 let over = (debt + wide(cost, rule.window)).saturating_sub(most);
-                let wait = (cost <= rule.burst).then(|| narrow(over.div_ceil(limit)));
+                let wait = (!fits && cost <= rule.burst).then(|| narrow(over.div_ceil(limit)));
                 (narrow(remaining), narrow(debt.div_ceil(limit)), wait)
             }
         };
@@ -300,6 +304,9 @@ impl Cell {
 
 /// What is left of the previous window's use: whole uses only, so that the first is free as the window begins.
 fn faded(previous: u64, elapsed: u64, window: u64) -> u64 {
+    if previous == 0 {
+        return 0;
+    }
     narrow(wide(previous, (window - elapsed).saturating_sub(1)) / u128::from(window))
 }
 
