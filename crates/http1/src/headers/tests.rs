@@ -20,6 +20,8 @@ fn text(headers: &Headers) -> String {
     String::from_utf8(out).unwrap().replace("\r\n", "|")
 }
 
+type Edit = fn(&mut Headers, &Headers);
+
 #[test]
 fn lookups_ignore_case_and_keep_order() {
     let headers = sample();
@@ -148,7 +150,7 @@ fn made(fields: &[(&str, &str)]) -> Headers {
 #[test]
 fn names_that_are_made_once_mean_the_same() {
     assert_eq!(FieldName::new(b"no token"), None);
-    assert_eq!(FieldName::new(&[b'a'; 65_536]), None);
+    assert_eq!(FieldName::new(&vec![b'a'; 65_536]), None);
     assert_eq!(named("Via").known(), Some(Known::Via));
     assert_eq!(named("X-One").known(), None);
     let mut headers = sample();
@@ -191,7 +193,7 @@ fn fields_that_are_made_once_are_added_together() {
     assert_eq!((headers.len(), headers.has_underscores()), (8, true));
     assert!(headers.find_all(b"x-one").eq([b"1", b"2", b"3"]));
 
-    let edits: [(fn(&mut Headers, &Headers), &str, &str); 3] = [
+    let edits: [(Edit, &str, &str); 3] = [
         (
             Headers::set_all,
             "Host: a|X-One: 3|Via: v3|X_Y: 4|",

@@ -15,7 +15,7 @@ pub struct Output {
 }
 
 /// How long a command may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Runs the binary to its end.
 #[track_caller]
